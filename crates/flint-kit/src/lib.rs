@@ -1,1 +1,25 @@
+//! The contracts that rooms share: what a service is, what a fault is, and the ports that let one room
+//! reach another without importing it.
+//!
+//! Reading order: [`doc`] (documents), [`fault`], [`ctx`] (who calls), [`service`] and [`switchboard`]
+//! (calling an operation), [`invoker`] (running a function), [`logs`] (where output goes).
 
+pub mod authorizer;
+pub mod body;
+pub mod ctx;
+pub mod doc;
+pub mod fault;
+pub mod invoker;
+pub mod logs;
+pub mod service;
+pub mod switchboard;
+
+pub use authorizer::{Authorizer, Question};
+pub use body::Body;
+pub use ctx::{Ctx, Principal};
+pub use doc::{Doc, Key};
+pub use fault::{Fault, FaultKind};
+pub use invoker::{Invocation, InvokeMode, Invoker, Outcome};
+pub use logs::{LogEvent, LogSink};
+pub use service::{Input, OperationSpec, Output, Service};
+pub use switchboard::Switchboard;

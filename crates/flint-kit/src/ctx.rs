@@ -1,0 +1,45 @@
+//! Who calls, where, and under which request.
+
+use std::sync::Arc;
+
+use flint_base::{RequestId, Timestamp};
+use flint_model::{AccountId, Lineage, Place};
+
+/// The identity behind a call. It exists only after the wire verified a signature (or, in `dev`, accepted one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// The account's own root keys.
+    Root { account: AccountId, access_key: String },
+    /// Flint itself, on behalf of the account (a delivery, a template, a schedule).
+    Platform { account: AccountId },
+}
+
+impl Principal {
+    pub fn account(&self) -> &AccountId {
+        match self {
+            Principal::Root { account, .. } | Principal::Platform { account } => account,
+        }
+    }
+
+    /// The ARN that `sts:GetCallerIdentity` answers.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:root", self.account())
+    }
+}
+
+/// The context of one call. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ctx {
+    pub request_id: RequestId,
+    /// The account and region that the call is about.
+    pub place: Place,
+    pub principal: Principal,
+    /// When the request arrived.
+    pub received: Timestamp,
+    /// Scheme and authority that the caller used, such as `http://127.0.0.1:4566`: addresses in answers are built from it.
+    pub base_url: Arc<str>,
+    /// The chain that this call belongs to, if a function made it.
+    pub lineage: Option<Lineage>,
+    /// The caller's `X-Amzn-Trace-Id` header, if it sent one.
+    pub trace: Option<Arc<str>>,
+}
