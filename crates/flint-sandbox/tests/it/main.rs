@@ -1,0 +1,2 @@
+//! Sandboxes, from outside and from inside.
+fn main() {}
