@@ -1,1 +1,24 @@
+//! Durable state: ordered keyspaces with atomic commits, the journal, and blobs.
+//!
+//! What it promises: a commit is acknowledged after it is on stable storage, all of a batch or nothing of it is there
+//! after any crash, and damage is refused, never served. [`Store`] is the seam; [`MemoryStore`] is the model behind it.
+//!
+//! Reading order: [`key`], [`batch`], [`store`], [`journal`], [`record`], [`blobs`], [`disk`].
 
+pub mod batch;
+pub mod blobs;
+pub mod disk;
+pub mod error;
+pub mod journal;
+pub mod key;
+mod memory;
+pub mod record;
+mod state;
+pub mod store;
+
+pub use batch::{Batch, Commit, Expect, Mutation};
+pub use blobs::{BlobHash, Blobs};
+pub use error::{CommitError, Error, ReadError};
+pub use key::{Key, KeyRange, Keyspace};
+pub use memory::MemoryStore;
+pub use store::{Direction, Health, Pending, Row, Store, Versioned, stopped};

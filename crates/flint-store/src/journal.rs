@@ -1,0 +1,211 @@
+//! The journal: one causally linked record of what happened to each event.
+//!
+//! Entries are part of a [`crate::Batch`], so an entry and the state that it tells of are one commit. Entries of a place
+//! lie in commit order in the keyspace [`JOURNAL`]; [`BY_EVENT`] finds those of one event. Both are written by the
+//! store alone. It keeps the newest entries of each place (10,000 unless told otherwise) and drops older ones in the
+//! commit that adds new ones.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use flint_base::{EventId, Timestamp};
+use flint_model::{Lineage, Place};
+
+use crate::blobs::BlobHash;
+use crate::error::ReadError;
+use crate::key::{Key, KeyRange, Keyspace};
+use crate::record;
+use crate::store::{Direction, Store};
+
+/// Key: place, commit version, index within the commit. Value: an encoded [`Entry`].
+pub const JOURNAL: Keyspace = Keyspace::new("journal");
+/// Key: place, event id, commit version, index within the commit. Value: empty.
+pub const BY_EVENT: Keyspace = Keyspace::new("journal-event");
+
+/// Entries that a place keeps unless the store's options say otherwise.
+pub const DEFAULT_RETENTION: usize = 10_000;
+
+const LAYOUT: u8 = 1;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The event was taken in; from here on it ends somewhere that a person can find.
+    Accepted,
+    /// A rule, filter or subscription chose it.
+    Matched,
+    /// A function was asked to run for it.
+    Attempted,
+    /// A run came to its end; see the outcome.
+    Finished,
+    /// Its source was told that it is done.
+    Settled,
+    /// Another attempt is due.
+    Retried,
+    DeadLettered,
+    /// Given up for good, by rule.
+    Discarded,
+    /// Brought back by a person.
+    Redriven,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Succeeded,
+    /// The function answered with an error or died.
+    FunctionError,
+    TimedOut,
+    OutOfMemory,
+    Throttled,
+    /// Flint's own fault.
+    SystemError,
+    /// The server died while the function ran.
+    Unknown,
+}
+
+/// A payload by content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadRef {
+    pub hash: BlobHash,
+    /// In bytes.
+    pub len: u64,
+}
+
+/// One entry of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub place: Place,
+    /// The event, its cause, its root and its depth.
+    pub lineage: Lineage,
+    pub kind: Kind,
+    /// When it happened.
+    pub at: Timestamp,
+    /// ARN of where the event came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// ARN of where it was going.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<PayloadRef>,
+    /// 1 for the first attempt; 0 where attempts mean nothing.
+    #[serde(default)]
+    pub attempt: u32,
+    /// The function's version or code hash that ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// In milliseconds, as in the REPORT line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+impl Entry {
+    /// An entry with the parts that each has; set the others by field.
+    pub fn new(place: Place, lineage: Lineage, kind: Kind, at: Timestamp) -> Self {
+        Self {
+            place,
+            lineage,
+            kind,
+            at,
+            source: None,
+            target: None,
+            payload: None,
+            attempt: 0,
+            code_version: None,
+            environment: None,
+            started: None,
+            ended: None,
+            outcome: None,
+            billed_ms: None,
+            trace_id: None,
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        record::encode(LAYOUT, self)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
+        record::decode(LAYOUT, bytes).map_err(|e| ReadError(format!("journal: {e}")))
+    }
+}
+
+/// Where an entry stands in its place's journal: pass it on to read the page behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub version: u64,
+    pub index: u16,
+}
+
+/// The newest entries of a place, newest first; with `before`, those older than it.
+pub fn recent(
+    store: &dyn Store,
+    place: &Place,
+    before: Option<Position>,
+    limit: usize,
+) -> Result<Vec<(Position, Entry)>, ReadError> {
+    let mut range = KeyRange::place(place);
+    if let Some(position) = before {
+        range = range.before(&entry_key(&Key::for_place(place), position));
+    }
+    let rows = store.scan(JOURNAL, &range, limit, Direction::Reverse)?;
+    rows.iter().map(|row| Ok((position_at_end(&row.key)?, Entry::decode(&row.value)?))).collect()
+}
+
+/// All entries of one event, oldest first.
+pub fn of_event(store: &dyn Store, place: &Place, event: EventId) -> Result<Vec<(Position, Entry)>, ReadError> {
+    let place = Key::for_place(place);
+    let range = KeyRange::prefix(&place.clone().raw(event.as_bytes()));
+    let mut entries = Vec::new();
+    for row in store.scan(BY_EVENT, &range, usize::MAX, Direction::Forward)? {
+        let position = position_at_end(&row.key)?;
+        // Gone between the two reads: retention dropped it.
+        if let Some(found) = store.get(JOURNAL, &entry_key(&place, position))? {
+            entries.push((position, Entry::decode(&found.value)?));
+        }
+    }
+    Ok(entries)
+}
+
+pub(crate) fn entry_key(place: &Key, position: Position) -> Key {
+    place.clone().raw(&position_bytes(position))
+}
+
+pub(crate) fn event_key(place: &Key, event: &[u8; 16], position: Position) -> Key {
+    place.clone().raw(event).raw(&position_bytes(position))
+}
+
+const POSITION_BYTES: usize = 10;
+
+fn position_bytes(position: Position) -> [u8; POSITION_BYTES] {
+    let mut out = [0; POSITION_BYTES];
+    out[..8].copy_from_slice(&position.version.to_be_bytes());
+    out[8..].copy_from_slice(&position.index.to_be_bytes());
+    out
+}
+
+fn position_at_end(key: &Key) -> Result<Position, ReadError> {
+    let (_, end) = split_position(key).ok_or_else(|| ReadError("journal: a key without a position".to_owned()))?;
+    Ok(end)
+}
+
+/// What stands before the position, and the position.
+pub(crate) fn split_position(key: &Key) -> Option<(&[u8], Position)> {
+    let (head, end) = key.as_bytes().split_last_chunk::<POSITION_BYTES>()?;
+    let (version, index) = end.split_first_chunk::<8>()?;
+    let index = index.first_chunk::<2>()?;
+    Some((head, Position { version: u64::from_be_bytes(*version), index: u16::from_be_bytes(*index) }))
+}
