@@ -63,6 +63,22 @@ impl fmt::Display for Arn {
     }
 }
 
+/// Whether `text` has the form of an IAM role's ARN: `arn:aws:iam::ACCOUNT:role/PATH/NAME`, where the partition may
+/// be another of `aws…` and the account is twelve digits.
+///
+/// Reference: Lambda API Reference, "CreateFunction", the pattern of `Role`.
+pub fn is_role_arn(text: &str) -> bool {
+    let Ok(Arn { partition, service, region, account, resource }) = text.parse() else { return false };
+    let partition_ok =
+        partition.strip_prefix("aws").is_some_and(|r| r.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-'));
+    let account_ok = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b);
+    let name_ok = resource
+        .strip_prefix("role/")
+        .is_some_and(|name| name.len() <= 512 && !name.ends_with('/') && !name.is_empty() && name.bytes().all(legal));
+    partition_ok && service == "iam" && region.is_empty() && account_ok && name_ok
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +90,32 @@ mod tests {
         }
         for bad in ["", "arn:aws:lambda", "arn:aws:iam::1:", "urn:aws:lambda:r:a:x", "arn::lambda:r:a:x"] {
             assert!(bad.parse::<Arn>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn knows_the_form_of_a_role() {
+        for good in [
+            "arn:aws:iam::000000000000:role/lambda-role",
+            "arn:aws-us-gov:iam::123456789012:role/service-role/a/b_c+=,.@x",
+        ] {
+            assert!(is_role_arn(good), "{good}");
+        }
+        for bad in [
+            "",
+            "role",
+            "arn:aws:iam::000000000000:user/u",
+            "arn:aws:iam::000000000000:role/",
+            "arn:aws:iam::000000000000:role/path/",
+            "arn:aws:iam::00000000000:role/r",
+            "arn:aws:iam::00000000000x:role/r",
+            "arn:aws:iam:us-east-1:000000000000:role/r",
+            "arn:aws:sts::000000000000:role/r",
+            "arn:gcp:iam::000000000000:role/r",
+            "arn:aws:iam::000000000000:role/r r",
+            "arn:aws:iam::000000000000:role/r\u{e9}",
+        ] {
+            assert!(!is_role_arn(bad), "{bad}");
         }
     }
 }
