@@ -1,1 +1,19 @@
+//! Execution environments: a sandbox that has become a place where a function runs.
+//!
+//! Knows the Runtime API, the bootstraps of the languages, the environment variables, the log lines and the error
+//! documents of the reference; knows nothing of versions, aliases, concurrency or pools (`flint-engine` does).
+//!
+//! Reading order: [`catalog`] (which interpreters the host has), [`spec`] (what an environment is made from),
+//! [`environment`] (its life: create, init, invoke, close), [`call`] (what goes in and what comes out).
 
+pub mod call;
+pub mod catalog;
+pub mod environment;
+pub mod error;
+pub mod spec;
+
+pub use call::{Answer, Call, ColdStart, End, InitEnd};
+pub use catalog::{Catalog, Kind, Match, Resolved, Search, Unavailable};
+pub use environment::{Environment, Environments, Options};
+pub use error::Error;
+pub use spec::EnvironmentSpec;
