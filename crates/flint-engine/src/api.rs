@@ -1,0 +1,189 @@
+//! The documents of the operations, with names as in the Lambda API reference.
+
+use std::collections::BTreeMap;
+
+use flint_kit::doc::Blob;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Environment {
+    pub variables: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EphemeralStorage {
+    pub size: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LoggingConfig {
+    pub log_format: Option<String>,
+    pub log_group: Option<String>,
+    #[serde(skip_deserializing)]
+    pub application_log_level: Option<String>,
+    #[serde(skip_deserializing)]
+    pub system_log_level: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct FunctionCode {
+    pub zip_file: Option<Blob>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateFunctionInput {
+    pub function_name: String,
+    pub code: FunctionCode,
+    #[serde(default)]
+    pub publish: Option<bool>,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+/// The members that `CreateFunction` and `UpdateFunctionConfiguration` share. `None` leaves the setting alone.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Settings {
+    pub runtime: Option<String>,
+    pub role: Option<String>,
+    pub handler: Option<String>,
+    pub description: Option<String>,
+    pub timeout: Option<u32>,
+    pub memory_size: Option<u32>,
+    pub environment: Option<Environment>,
+    pub ephemeral_storage: Option<EphemeralStorage>,
+    pub logging_config: Option<LoggingConfig>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FunctionInput {
+    pub function_name: String,
+    #[serde(default)]
+    pub qualifier: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ListFunctionsInput {
+    pub marker: Option<String>,
+    pub max_items: Option<usize>,
+    pub function_version: Option<String>,
+    pub master_region: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListFunctionsOutput {
+    pub functions: Vec<FunctionConfiguration>,
+    pub next_marker: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateFunctionCodeInput {
+    pub function_name: String,
+    #[serde(default)]
+    pub zip_file: Option<Blob>,
+    #[serde(default)]
+    pub dry_run: Option<bool>,
+    #[serde(default)]
+    pub publish: Option<bool>,
+    #[serde(default)]
+    pub revision_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateFunctionConfigurationInput {
+    pub function_name: String,
+    #[serde(default)]
+    pub revision_id: Option<String>,
+    #[serde(flatten)]
+    pub settings: Settings,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeInput {
+    pub function_name: String,
+    #[serde(default)]
+    pub invocation_type: Option<String>,
+    #[serde(default)]
+    pub log_type: Option<String>,
+    #[serde(default)]
+    pub client_context: Option<String>,
+    #[serde(default)]
+    pub qualifier: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TracingConfig {
+    pub mode: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SnapStart {
+    pub apply_on: &'static str,
+    pub optimization_status: &'static str,
+}
+
+/// What the read and write operations answer of a function.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct FunctionConfiguration {
+    pub function_name: String,
+    pub function_arn: String,
+    pub runtime: Option<String>,
+    pub role: String,
+    pub handler: Option<String>,
+    pub code_size: u64,
+    pub description: String,
+    pub timeout: u32,
+    pub memory_size: u32,
+    pub last_modified: String,
+    #[serde(rename = "CodeSha256")]
+    pub code_sha256: String,
+    pub version: String,
+    pub environment: Option<Environment>,
+    pub tracing_config: TracingConfig,
+    pub revision_id: String,
+    pub state: &'static str,
+    pub last_update_status: &'static str,
+    pub package_type: &'static str,
+    pub architectures: Vec<&'static str>,
+    pub ephemeral_storage: EphemeralStorage,
+    pub snap_start: SnapStart,
+    pub logging_config: LoggingConfig,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CodeLocation {
+    pub repository_type: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetFunctionOutput {
+    pub configuration: FunctionConfiguration,
+    pub code: CodeLocation,
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct InvokeOutput {
+    pub function_error: Option<&'static str>,
+    pub log_result: Option<String>,
+    pub executed_version: String,
+}

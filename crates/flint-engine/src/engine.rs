@@ -1,0 +1,243 @@
+//! The engine: its parts, how they are put together at start, and its background loops.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use flint_base::Clock;
+use flint_runtime::{Catalog, EnvironmentSpec, Environments, Match};
+use flint_sandbox::Sandboxes;
+use flint_store::{BlobHash, Blobs, Direction, Store};
+use tokio::sync::Notify;
+
+use crate::code::{Code, CodeStore};
+use crate::error::Error;
+use crate::function::{Function, Live};
+use crate::keys;
+use crate::pool::{EnvironmentView, Leased, Pool};
+use crate::record::Recorder;
+use crate::registry::Registry;
+use crate::room::Room;
+
+/// Settings of the engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Invocations that an account may have in flight (the reference's default is 1,000).
+    pub concurrency: u64,
+    /// Memory for all environments together, in MB.
+    pub memory_budget_mb: u64,
+    /// How long an idle environment keeps running before it is frozen.
+    pub freeze_after: Duration,
+    /// How long an idle environment is kept.
+    pub idle_timeout: Duration,
+    /// How long an init may take (the reference: 10 s).
+    pub init_limit: Duration,
+    /// Whether a runtime identifier may be served by the nearest version that the host has.
+    pub runtimes: Match,
+}
+
+/// What the engine is built from.
+#[derive(Debug)]
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub blobs: Blobs,
+    pub sandboxes: Sandboxes,
+    pub environments: Environments,
+    pub catalog: Arc<Catalog>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Functions and their execution environments. Cheap to share behind an `Arc`.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) options: Options,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) code: Arc<CodeStore>,
+    pub(crate) environments: Environments,
+    pub(crate) registry: Registry,
+    pub(crate) room: Arc<Room>,
+    pub(crate) recorder: Recorder,
+    /// Held from a control-plane commit until the snapshot shows it, so that both change in the same order.
+    pub(crate) control: tokio::sync::Mutex<()>,
+    /// Every pool that may hold environments, retired ones with a busy environment included.
+    pools: Mutex<Vec<Arc<Pool>>>,
+    gone_idle: Notify,
+}
+
+impl Engine {
+    /// Loads every function from the store and removes packages that none refers to. Must run inside a tokio runtime.
+    ///
+    /// Errors: a record that can't be read, or a data directory that can't be.
+    pub async fn open(dir: &Path, parts: Parts, options: Options) -> Result<Arc<Self>, Error> {
+        let code = CodeStore::open(dir, parts.blobs, parts.sandboxes)?;
+        let engine = Arc::new(Self {
+            room: Room::new(options.concurrency, options.memory_budget_mb),
+            recorder: Recorder::start(parts.store.clone()),
+            options,
+            clock: parts.clock,
+            store: parts.store,
+            catalog: parts.catalog,
+            code,
+            environments: parts.environments,
+            registry: Registry::default(),
+            control: tokio::sync::Mutex::default(),
+            pools: Mutex::default(),
+            gone_idle: Notify::new(),
+        });
+        engine.load().await?;
+        Ok(engine)
+    }
+
+    /// Runs the background loops until the server ends: freeze, reap, sweep packages.
+    pub async fn run(self: Arc<Self>) {
+        let sweep = tokio::spawn(self.code.clone().sweep());
+        let freeze = tokio::spawn(self.clone().freeze_loop());
+        self.reap_loop().await;
+        sweep.abort();
+        freeze.abort();
+    }
+
+    /// The environments that exist now, by function, oldest first.
+    pub fn environments(&self) -> Vec<EnvironmentView> {
+        let mut views: Vec<_> = self.pools().iter().flat_map(|pool| pool.view()).collect();
+        views.sort_by(|a, b| a.function.cmp(&b.function).then(a.started.cmp(&b.started)));
+        views
+    }
+
+    /// Memory set aside for environments and the budget, in MB.
+    pub fn memory_mb(&self) -> (u64, u64) {
+        (self.room.memory_in_use_mb(), self.room.memory_budget_mb())
+    }
+
+    /// Kills every environment and waits until nothing is left of them. New calls would make new ones, so stop those first.
+    pub async fn drain(&self) {
+        let idle: Vec<_> = self.pools().iter().flat_map(|pool| pool.retire()).collect();
+        close_all(idle).await;
+    }
+
+    async fn load(&self) -> Result<(), Error> {
+        let unreadable = |e: flint_store::ReadError| Error::Record { key: "functions".into(), why: e.to_string() };
+        let rows =
+            self.store.scan(keys::FUNCTIONS, &keys::all(), usize::MAX, Direction::Forward).map_err(unreadable)?;
+        let functions: Vec<_> = rows.iter().map(|row| keys::decode(&row.key, &row.value)).collect::<Result<_, _>>()?;
+        let wanted: std::collections::HashSet<BlobHash> =
+            functions.iter().filter_map(|f| f.package.sha256.parse().ok()).collect();
+        self.code.keep_only(|hash| wanted.contains(hash)).await?;
+        for function in functions {
+            let name = function.name.clone();
+            match self.code.load(&function.package).await {
+                Ok(code) => self.show(function, code),
+                Err(error) => {
+                    tracing::error!(function = %name, %error, "a function's package is lost; deploy it again")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a committed function into the snapshot and retires the pool of what it replaces.
+    pub(crate) fn show(&self, function: Function, code: Arc<Code>) {
+        let pool = Pool::new(self.spec(&function, &code), code);
+        self.with_pools(|pools| pools.push(pool.clone()));
+        let replaced = self.registry.put(Arc::new(Live { function, pool }));
+        self.retire(replaced);
+    }
+
+    /// Ends the pool of a function that is no longer in the snapshot.
+    pub(crate) fn retire(&self, live: Option<Arc<Live>>) {
+        let Some(live) = live else { return };
+        let idle = live.pool.retire();
+        tokio::spawn(close_all(idle));
+    }
+
+    /// Takes an environment back after a call.
+    pub(crate) fn release(&self, pool: &Pool, leased: Leased, reusable: bool) {
+        leased.note_call(self.clock.now());
+        let unwanted = if reusable { pool.give_back(leased, self.clock.monotonic()) } else { Some(leased) };
+        match unwanted {
+            Some(leased) => {
+                tokio::spawn(leased.close());
+            }
+            None => self.gone_idle.notify_one(),
+        }
+    }
+
+    /// Closes the environment that has been idle longest, of whatever function. False if none is idle.
+    pub(crate) async fn evict_one(&self) -> bool {
+        let pools = self.pools();
+        let oldest = pools.iter().filter_map(|pool| Some((pool.oldest()?, pool))).min_by_key(|(since, _)| *since);
+        match oldest.and_then(|(_, pool)| pool.evict()) {
+            Some(leased) => {
+                leased.close().await;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn spec(&self, function: &Function, code: &Code) -> EnvironmentSpec {
+        let config = &function.config;
+        // Checked at create and update; a host that lost the interpreter since answers when an environment is made.
+        let runtime = self.catalog.resolve(&config.runtime, self.options.runtimes).ok();
+        EnvironmentSpec {
+            place: function.place.clone(),
+            function: function.name.clone(),
+            version: "$LATEST".into(),
+            arn: function.arn().into(),
+            runtime: runtime.unwrap_or_else(|| crate::rules::missing_runtime(&config.runtime)),
+            handler: config.handler.clone(),
+            code: code.path().clone(),
+            variables: config.variables.clone().into_iter().collect(),
+            memory_mb: config.memory_mb,
+            timeout: config.timeout(),
+            ephemeral_mb: config.ephemeral_mb,
+            log_group: function.log_group().into(),
+            init_limit: self.options.init_limit,
+        }
+    }
+
+    async fn freeze_loop(self: Arc<Self>) {
+        loop {
+            self.gone_idle.notified().await;
+            loop {
+                tokio::time::sleep(self.options.freeze_after).await;
+                let now = self.clock.monotonic();
+                let cutoff = now.saturating_sub(self.options.freeze_after);
+                let waiting = self.pools().iter().fold(false, |waiting, pool| pool.freeze_idle(cutoff) || waiting);
+                if !waiting {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn reap_loop(&self) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tick.tick().await;
+            let now = self.clock.monotonic();
+            if let Some(cutoff) = now.checked_sub(self.options.idle_timeout) {
+                let gone: Vec<_> = self.pools().iter().flat_map(|pool| pool.reap(cutoff)).collect();
+                close_all(gone).await;
+            }
+            // A pool that nothing else holds is neither in the snapshot nor running anything.
+            self.with_pools(|pools| pools.retain(|pool| Arc::strong_count(pool) > 1));
+        }
+    }
+
+    fn pools(&self) -> Vec<Arc<Pool>> {
+        self.with_pools(|pools| pools.clone())
+    }
+
+    fn with_pools<T>(&self, work: impl FnOnce(&mut Vec<Arc<Pool>>) -> T) -> T {
+        work(&mut self.pools.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn close_all(leased: Vec<Leased>) {
+    for leased in leased {
+        leased.close().await;
+    }
+}

@@ -1,0 +1,211 @@
+//! One invocation: resolve, admit, acquire, run, release, record.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use flint_base::Timestamp;
+use flint_kit::{Body, Ctx, Fault, Invocation, InvokeMode, Invoker, Outcome};
+use flint_model::Place;
+use flint_runtime::call::MAX_RESPONSE;
+use flint_runtime::{Answer, Call, End};
+use flint_store::journal;
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::function::Live;
+use crate::pool::Leased;
+use crate::room::Permit;
+
+/// Bytes of a synchronous event: 6 MiB and room for the envelope (Lambda quotas, "Invocation payload").
+pub(crate) const MAX_PAYLOAD: usize = 6_291_556;
+
+/// Bytes of a client context as sent, in base64 (API reference, `Invoke`: `ClientContext`).
+const MAX_CLIENT_CONTEXT: usize = 3_583;
+
+/// The only version until versions are published.
+const VERSION: &str = "$LATEST";
+
+/// An admitted invocation on its way through.
+struct Run {
+    engine: Arc<Engine>,
+    live: Arc<Live>,
+    /// Given back when the run is over.
+    _permit: Permit,
+    place: Place,
+    invocation: Invocation,
+    call: Call,
+}
+
+/// The engine as others hold it: a handle that can start tasks of its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Handle(pub Arc<Engine>);
+
+#[async_trait]
+impl Invoker for Handle {
+    async fn invoke(&self, ctx: &Ctx, invocation: Invocation) -> Result<Outcome, Fault> {
+        let engine = &self.0;
+        let live = engine.registry.find(&ctx.place, &invocation.function)?;
+        check_payload(&invocation.payload)?;
+        let client_context = invocation.client_context.as_deref().map(decode_client_context).transpose()?;
+        if invocation.mode == InvokeMode::DryRun {
+            return Ok(dry_run());
+        }
+        let at_limit = || Error::TooManyRequests { reason: "ConcurrentInvocationLimitExceeded" };
+        let permit = engine.room.admit(&ctx.place.account).ok_or_else(at_limit)?;
+        let call = Call {
+            request_id: ctx.request_id,
+            arn: live.pool.spec.arn.clone(),
+            payload: if invocation.payload.is_empty() { Bytes::from_static(b"{}") } else { invocation.payload.clone() },
+            client_context,
+            trace: ctx.trace.as_deref().map(str::to_owned),
+            timeout: live.function.config.timeout(),
+            max_response: MAX_RESPONSE,
+        };
+        let run = Run { engine: engine.clone(), live, _permit: permit, place: ctx.place.clone(), invocation, call };
+        // A task of its own: a caller that hangs up doesn't take the environment with it.
+        match tokio::spawn(run.run()).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(panic) => Err(Fault::server(500, "ServiceException", "internal error").because(panic)),
+        }
+    }
+}
+
+impl Run {
+    async fn run(self) -> Result<Outcome, Error> {
+        let mut leased = self.acquire().await?;
+        let started = self.engine.clock.now();
+        let tail = self.invocation.tail;
+        let answer = leased.environment.invoke(self.call.clone()).await;
+        self.record(&leased, &answer, started);
+        self.engine.release(&self.live.pool, leased, answer.reusable);
+        Ok(Outcome {
+            status: 200,
+            payload: Body::Whole(answer.payload),
+            function_error: answer.function_error,
+            executed_version: VERSION.into(),
+            tail: tail.then_some(answer.tail),
+            billed_ms: answer.billed_ms,
+        })
+    }
+
+    /// An idle environment, or a new one. An init that fails is the call's to report: it tries once more.
+    async fn acquire(&self) -> Result<Leased, Error> {
+        let pool = &self.live.pool;
+        let (found, dead) = pool.take();
+        for leased in dead {
+            tokio::spawn(leased.close());
+        }
+        if let Some(leased) = found {
+            return Ok(leased);
+        }
+        let memory = self.reserve_memory().await?;
+        let cause = pool.cause();
+        let environment =
+            self.engine.environments.create(pool.spec.clone()).await.map_err(|e| Error::Sandbox(e.to_string()))?;
+        let mut leased = Leased::new(environment, memory, cause, self.engine.clock.now());
+        pool.enrol(&leased);
+        leased.environment.init().await;
+        Ok(leased)
+    }
+
+    async fn reserve_memory(&self) -> Result<crate::room::Memory, Error> {
+        let mb = u64::from(self.live.function.config.memory_mb);
+        loop {
+            if let Some(memory) = self.engine.room.reserve(mb) {
+                return Ok(memory);
+            }
+            if !self.engine.room.could_hold(mb) || !self.engine.evict_one().await {
+                return Err(Error::TooManyRequests { reason: "ConcurrentInvocationLimitExceeded" });
+            }
+        }
+    }
+
+    fn record(&self, leased: &Leased, answer: &Answer, started: Timestamp) {
+        let now = self.engine.clock.now();
+        let outcome = match answer.end {
+            End::Ok => journal::Outcome::Succeeded,
+            End::Timeout | End::InitTimeout => journal::Outcome::TimedOut,
+            End::OutOfMemory => journal::Outcome::OutOfMemory,
+            End::FunctionError | End::Exit | End::InitError | End::TooLarge => journal::Outcome::FunctionError,
+        };
+        let lineage = self.invocation.lineage;
+        self.engine.recorder.record(journal::Entry {
+            target: Some(self.call.arn.to_string()),
+            attempt: 1,
+            code_version: Some(self.live.function.package.sha256.clone()),
+            environment: Some(leased.environment.id().to_owned()),
+            started: Some(started),
+            ended: Some(now),
+            outcome: Some(outcome),
+            billed_ms: Some(answer.billed_ms),
+            trace_id: self.call.trace.clone(),
+            ..journal::Entry::new(self.place.clone(), lineage, journal::Kind::Finished, now)
+        });
+    }
+}
+
+fn dry_run() -> Outcome {
+    Outcome {
+        status: 204,
+        payload: Body::empty(),
+        function_error: None,
+        executed_version: VERSION.into(),
+        tail: None,
+        billed_ms: 0,
+    }
+}
+
+fn check_payload(payload: &Bytes) -> Result<(), Error> {
+    if payload.len() > MAX_PAYLOAD {
+        return Err(Error::PayloadTooLarge { limit: MAX_PAYLOAD });
+    }
+    if payload.is_empty() {
+        return Ok(());
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Error::BadPayload(error.to_string())),
+    }
+}
+
+fn decode_client_context(text: &str) -> Result<String, Error> {
+    let bad = || Error::BadPayload("Client context must be a valid Base64-encoded JSON object.".to_owned());
+    if text.len() > MAX_CLIENT_CONTEXT {
+        let why = format!("Client context must be no longer than {MAX_CLIENT_CONTEXT} bytes");
+        return Err(Error::BadPayload(why));
+    }
+    let decoded = BASE64_STANDARD.decode(text).map_err(|_| bad())?;
+    let decoded = String::from_utf8(decoded).map_err(|_| bad())?;
+    let is_object = decoded.trim_start().starts_with('{');
+    match serde_json::from_str::<serde::de::IgnoredAny>(&decoded) {
+        Ok(_) if is_object => Ok(decoded),
+        _ => Err(bad()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_json() {
+        for good in ["", "{}", "null", "\"x\"", "[1,2]", &format!("{}{}", "[".repeat(5_000), "]".repeat(5_000))] {
+            assert!(check_payload(&Bytes::copy_from_slice(good.as_bytes())).is_ok(), "{good:.20}");
+        }
+        for bad in ["{", "abc", "{}x", "\u{0}", "'a'"] {
+            assert!(check_payload(&Bytes::copy_from_slice(bad.as_bytes())).is_err(), "{bad}");
+        }
+        assert!(matches!(check_payload(&Bytes::from(vec![b' '; MAX_PAYLOAD + 1])), Err(Error::PayloadTooLarge { .. })));
+    }
+
+    #[test]
+    fn a_client_context_is_an_object_in_base64() {
+        assert_eq!(decode_client_context(&BASE64_STANDARD.encode("{\"a\":1}")).expect("legal"), "{\"a\":1}");
+        for bad in ["%%", &BASE64_STANDARD.encode("[1]"), &BASE64_STANDARD.encode([0xFF]), &"A".repeat(4_000)] {
+            assert!(decode_client_context(bad).is_err(), "{bad:.20}");
+        }
+    }
+}

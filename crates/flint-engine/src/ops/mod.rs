@@ -1,0 +1,41 @@
+//! The control plane: one file per group of operations. Each decides, commits, then changes the snapshot.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod read;
+pub(crate) mod update;
+
+use flint_kit::Ctx;
+use flint_model::FunctionRef;
+
+use crate::error::Error;
+
+/// The function that a member names, with the `Qualifier` member folded in.
+///
+/// Errors: `InvalidParameterValueException` if it names none or if two qualifiers differ.
+pub(crate) fn function_ref(name: &str, qualifier: Option<&str>) -> Result<FunctionRef, Error> {
+    let invalid = |e: flint_model::function::ParseError| Error::InvalidParameter(e.to_string());
+    let mut function: FunctionRef = name.parse().map_err(invalid)?;
+    if let Some(text) = qualifier {
+        let qualifier = text.parse().map_err(invalid)?;
+        if function.qualifier.as_ref().is_some_and(|q| *q != qualifier) {
+            let why = "The derived qualifier from the function name does not match the specified qualifier.";
+            return Err(Error::InvalidParameter(why.to_owned()));
+        }
+        function.qualifier = Some(qualifier);
+    }
+    Ok(function)
+}
+
+/// A fresh `RevisionId`.
+pub(crate) fn revision() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The function's ARN that a call is about, for the authorizer. `*` if the call names none that could exist.
+pub(crate) fn resource(ctx: &Ctx, name: Option<&str>) -> String {
+    match name.and_then(|name| name.parse::<FunctionRef>().ok()) {
+        Some(function) => function.name.arn(&ctx.place).to_string(),
+        None => "*".to_owned(),
+    }
+}

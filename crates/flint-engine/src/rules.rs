@@ -1,0 +1,238 @@
+//! Which settings are legal, beyond what the shape tables check on the wire.
+//!
+//! Pure. Wordings are the reference's where it has one.
+
+use std::collections::BTreeMap;
+
+use flint_model::arn::is_role_arn;
+use flint_runtime::{Kind, Resolved};
+
+use crate::api::Settings;
+use crate::error::Error;
+use crate::function::Config;
+
+/// Names that the runtime sets and a function may not.
+///
+/// Reference: Lambda Developer Guide, "Defined runtime environment variables", reserved variables.
+const RESERVED: [&str; 19] = [
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECRET_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+];
+
+/// Bytes that all names and values may take together (Lambda quotas, "Environment variables": 4 KB).
+const VARIABLES_BYTES_MAX: usize = 4096;
+
+const DEFAULT_TIMEOUT_S: u32 = 3;
+const DEFAULT_MEMORY_MB: u32 = 128;
+const DEFAULT_EPHEMERAL_MB: u32 = 512;
+
+/// The configuration of a new function.
+pub(crate) fn new_config(settings: Settings) -> Result<Config, Error> {
+    let missing = |name: &str| {
+        Error::InvalidParameter(format!(
+            "{name} is mandatory for functions created with deployment packages of type Zip."
+        ))
+    };
+    let empty = Config {
+        runtime: settings.runtime.clone().ok_or_else(|| missing("Runtime"))?,
+        handler: settings.handler.clone().ok_or_else(|| missing("Handler"))?,
+        role: String::new(),
+        description: String::new(),
+        timeout_s: DEFAULT_TIMEOUT_S,
+        memory_mb: DEFAULT_MEMORY_MB,
+        ephemeral_mb: DEFAULT_EPHEMERAL_MB,
+        variables: BTreeMap::new(),
+        log_group: None,
+    };
+    apply(empty, settings)
+}
+
+/// `config` with `settings` on top, all checked.
+pub(crate) fn apply(mut config: Config, settings: Settings) -> Result<Config, Error> {
+    if let Some(runtime) = settings.runtime {
+        config.runtime = runtime;
+    }
+    if let Some(handler) = settings.handler {
+        config.handler = handler;
+    }
+    if let Some(role) = settings.role {
+        config.role = role;
+    }
+    if let Some(description) = settings.description {
+        config.description = description;
+    }
+    if let Some(seconds) = settings.timeout {
+        config.timeout_s = seconds;
+    }
+    if let Some(mb) = settings.memory_size {
+        config.memory_mb = mb;
+    }
+    if let Some(storage) = settings.ephemeral_storage {
+        config.ephemeral_mb = storage.size;
+    }
+    if let Some(environment) = settings.environment {
+        config.variables = environment.variables;
+    }
+    if let Some(logging) = settings.logging_config {
+        if logging.log_format.as_deref().is_some_and(|f| f != "Text") {
+            return Err(Error::NotServed("lambda.CreateFunction: LoggingConfig.LogFormat".to_owned()));
+        }
+        config.log_group = logging.log_group;
+    }
+    check(&config)?;
+    Ok(config)
+}
+
+/// Stands in for an interpreter that the host had when the function was made and has no more: an environment of it
+/// fails to start, and says why.
+pub(crate) fn missing_runtime(identifier: &str) -> Resolved {
+    Resolved {
+        identifier: identifier.to_owned(),
+        version: String::new(),
+        kind: Kind::Provided,
+        prefix: None,
+        binary: format!("/var/lang/bin/{identifier}").into(),
+        approximate: false,
+    }
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    if !is_role_arn(&config.role) {
+        let why = format!(
+            "1 validation error detected: Value '{}' at 'role' failed to satisfy constraint: Member must satisfy regular expression pattern: arn:(aws[a-zA-Z-]*)?:iam::\\d{{12}}:role/?[a-zA-Z_0-9+=,.@\\-_/]+",
+            config.role
+        );
+        return Err(Error::InvalidParameter(why));
+    }
+    check_handler(&config.handler)?;
+    check_variables(&config.variables)?;
+    let in_range = [
+        ("timeout", config.timeout_s, 1..=900),
+        ("memorySize", config.memory_mb, 128..=10_240),
+        ("ephemeralStorage.size", config.ephemeral_mb, 512..=10_240),
+    ];
+    for (name, value, range) in in_range {
+        if !range.contains(&value) {
+            let why = format!("'{name}' is {value}: expected {} to {}", range.start(), range.end());
+            return Err(Error::InvalidParameter(why));
+        }
+    }
+    Ok(())
+}
+
+/// A handler names something inside the package, so it can be no path out of it.
+fn check_handler(handler: &str) -> Result<(), Error> {
+    let climbs = handler.split('/').any(|part| part == "..");
+    if handler.is_empty() || handler.starts_with('/') || climbs || handler.contains('\0') {
+        return Err(Error::InvalidParameter(format!("Handler {handler:?} names no file inside the package")));
+    }
+    Ok(())
+}
+
+fn check_variables(variables: &BTreeMap<String, String>) -> Result<(), Error> {
+    let mut total = 0;
+    let mut reserved = Vec::new();
+    for (name, value) in variables {
+        total += name.len() + value.len();
+        let mut bytes = name.bytes();
+        let legal = bytes.next().is_some_and(|b| b.is_ascii_alphabetic())
+            && name.len() >= 2
+            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if RESERVED.contains(&name.as_str()) {
+            reserved.push(name.as_str());
+        } else if !legal {
+            let why = format!("Environment variable name {name:?} must match [a-zA-Z]([a-zA-Z0-9_])+");
+            return Err(Error::InvalidParameter(why));
+        }
+        if value.contains('\0') {
+            return Err(Error::InvalidParameter(format!("Environment variable {name} contains a NUL character")));
+        }
+    }
+    if !reserved.is_empty() {
+        let why = format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: {}",
+            reserved.join(", ")
+        );
+        return Err(Error::InvalidParameter(why));
+    }
+    if total > VARIABLES_BYTES_MAX {
+        let why = format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit. String measured: {total} bytes"
+        );
+        return Err(Error::InvalidParameter(why));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            runtime: Some("python3.11".into()),
+            handler: Some("app.handler".into()),
+            role: Some("arn:aws:iam::000000000000:role/r".into()),
+            ..Default::default()
+        }
+    }
+
+    fn with_variable(name: &str, value: &str) -> Settings {
+        let variables = [(name.to_owned(), value.to_owned())].into();
+        Settings { environment: Some(crate::api::Environment { variables }), ..settings() }
+    }
+
+    fn check(settings: Settings, expected: &str) {
+        match new_config(settings) {
+            Ok(_) => assert_eq!(expected, "", "accepted"),
+            Err(e) => assert!(!expected.is_empty() && e.to_string().contains(expected), "{e}"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_reference_s() {
+        let config = new_config(settings()).expect("legal");
+        assert_eq!((config.timeout_s, config.memory_mb, config.ephemeral_mb), (3, 128, 512));
+    }
+
+    #[test]
+    fn refuses_what_the_reference_refuses() {
+        check(settings(), "");
+        check(Settings { runtime: None, ..settings() }, "Runtime is mandatory");
+        check(Settings { handler: None, ..settings() }, "Handler is mandatory");
+        check(Settings { role: Some("root".into()), ..settings() }, "at 'role'");
+        check(Settings { handler: Some("../x.y".into()), ..settings() }, "inside the package");
+        check(Settings { timeout: Some(0), ..settings() }, "'timeout'");
+        check(Settings { timeout: Some(901), ..settings() }, "'timeout'");
+        check(Settings { memory_size: Some(127), ..settings() }, "'memorySize'");
+        check(with_variable("OK_NAME", "v"), "");
+        check(with_variable("1BAD", "v"), "must match");
+        check(with_variable("AWS_REGION", "v"), "Reserved keys used in this request: AWS_REGION");
+        check(with_variable("BIG", &"x".repeat(4096)), "exceeded the 4KB limit");
+        check(with_variable("NUL", "a\0b"), "NUL");
+    }
+
+    #[test]
+    fn an_update_leaves_what_it_does_not_name() {
+        let before = new_config(with_variable("KEEP", "1")).expect("legal");
+        let after = apply(before.clone(), Settings { timeout: Some(9), ..Default::default() }).expect("legal");
+        assert_eq!(after, Config { timeout_s: 9, ..before });
+    }
+}

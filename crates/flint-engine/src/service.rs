@@ -1,0 +1,126 @@
+//! The Lambda API as a service of the switchboard.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use flint_kit::{Body, Ctx, Doc, Fault, Input, Invocation, InvokeMode, Invoker, OperationSpec, Output, Service};
+use flint_model::Lineage;
+
+use crate::api;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::invoke::{Handle, MAX_PAYLOAD};
+use crate::ops;
+
+impl Engine {
+    /// The Lambda API.
+    pub fn service(self: &Arc<Self>) -> Arc<dyn Service> {
+        Arc::new(Lambda { engine: self.clone(), invoker: self.invoker() })
+    }
+
+    /// The port through which other rooms run functions.
+    pub fn invoker(self: &Arc<Self>) -> Arc<dyn Invoker> {
+        Arc::new(Handle(self.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct Lambda {
+    engine: Arc<Engine>,
+    invoker: Arc<dyn Invoker>,
+}
+
+macro_rules! operations {
+    ($($name:literal $action:literal;)*) => {
+        const OPERATIONS: &[OperationSpec] = &[$(OperationSpec { name: $name, action: $action, resource: function_arn }),*];
+    };
+}
+operations! {
+    "CreateFunction" "lambda:CreateFunction";
+    "DeleteFunction" "lambda:DeleteFunction";
+    "GetFunction" "lambda:GetFunction";
+    "GetFunctionConfiguration" "lambda:GetFunctionConfiguration";
+    "Invoke" "lambda:InvokeFunction";
+    "ListFunctions" "lambda:ListFunctions";
+    "UpdateFunctionCode" "lambda:UpdateFunctionCode";
+    "UpdateFunctionConfiguration" "lambda:UpdateFunctionConfiguration";
+}
+
+fn function_arn(ctx: &Ctx, doc: &Doc) -> String {
+    ops::resource(ctx, doc.text_of("FunctionName"))
+}
+
+#[async_trait]
+impl Service for Lambda {
+    fn name(&self) -> &'static str {
+        "lambda"
+    }
+
+    fn operations(&self) -> &'static [OperationSpec] {
+        OPERATIONS
+    }
+
+    async fn call(&self, ctx: &Ctx, operation: &str, mut input: Input) -> Result<Output, Fault> {
+        let engine = &*self.engine;
+        match operation {
+            "Invoke" => self.invoke(ctx, input).await,
+            "CreateFunction" => {
+                let made = ops::create::create_function(engine, ctx, input.parse()?).await?;
+                Ok(Output { status: Some(201), ..Output::render(&made)? })
+            }
+            "UpdateFunctionCode" => {
+                Output::render(&ops::update::update_function_code(engine, ctx, input.parse()?).await?)
+            }
+            "UpdateFunctionConfiguration" => {
+                Output::render(&ops::update::update_function_configuration(engine, ctx, input.parse()?).await?)
+            }
+            "DeleteFunction" => {
+                ops::delete::delete_function(engine, ctx, input.parse()?).await?;
+                Ok(Output { status: Some(204), ..Output::empty() })
+            }
+            "GetFunction" => Output::render(&ops::read::get_function(engine, ctx, &input.parse()?)?),
+            "GetFunctionConfiguration" => {
+                Output::render(&ops::read::get_function_configuration(engine, ctx, &input.parse()?)?)
+            }
+            "ListFunctions" => Output::render(&ops::read::list_functions(engine, ctx, input.parse()?)?),
+            other => Err(Fault::not_served(format_args!("lambda.{other}"))),
+        }
+    }
+}
+
+impl Lambda {
+    async fn invoke(&self, ctx: &Ctx, mut input: Input) -> Result<Output, Fault> {
+        let body = input.body.take().unwrap_or_default();
+        let request: api::InvokeInput = input.parse()?;
+        let function = ops::function_ref(&request.function_name, request.qualifier.as_deref())?;
+        let mode = match request.invocation_type.as_deref() {
+            None | Some("RequestResponse") => InvokeMode::RequestResponse,
+            Some("DryRun") => InvokeMode::DryRun,
+            Some(other) => return Err(Fault::not_served(format_args!("lambda.Invoke: InvocationType={other}"))),
+        };
+        let too_large = || Fault::from(Error::PayloadTooLarge { limit: MAX_PAYLOAD });
+        let invocation = Invocation {
+            function,
+            mode,
+            payload: body.collect(MAX_PAYLOAD, too_large).await?,
+            client_context: request.client_context,
+            tail: request.log_type.as_deref() == Some("Tail"),
+            lineage: ctx.lineage.unwrap_or_else(|| Lineage::root(ctx.request_id.into())),
+        };
+        let outcome = self.invoker.invoke(ctx, invocation).await?;
+        let members = api::InvokeOutput {
+            function_error: outcome.function_error,
+            log_result: outcome.tail.map(|tail| BASE64_STANDARD.encode(tail)),
+            executed_version: outcome.executed_version.to_string(),
+        };
+        let mut output = Output::render(&members)?;
+        output.status = Some(outcome.status);
+        output.body = Some(match (outcome.status, outcome.payload) {
+            (204, _) => Body::empty(),
+            (_, payload) => payload,
+        });
+        Ok(output)
+    }
+}
