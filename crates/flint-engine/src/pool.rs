@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use flint_base::Timestamp;
-use flint_model::FunctionName;
+use flint_model::{FunctionName, Place};
 use flint_runtime::{ColdStart, Environment, EnvironmentSpec};
 use futures_util::FutureExt;
 
@@ -73,6 +73,7 @@ pub(crate) struct Card {
 /// An environment as an operator sees it.
 #[derive(Clone, Debug)]
 pub struct EnvironmentView {
+    pub place: Place,
     pub id: String,
     pub function: FunctionName,
     pub version: Arc<str>,
@@ -237,6 +238,7 @@ impl Pool {
             (false, false) => "Idle",
         };
         EnvironmentView {
+            place: self.spec.place.clone(),
             id: card.id.clone(),
             function: self.spec.function.clone(),
             version: self.spec.version.clone(),

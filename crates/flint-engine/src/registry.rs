@@ -58,10 +58,4 @@ impl Registry {
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
         functions.get_mut(place)?.remove(name)
     }
-
-    /// Every function of every place.
-    pub(crate) fn all(&self) -> Vec<Arc<Live>> {
-        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
-        functions.values().flat_map(|names| names.values().cloned()).collect()
-    }
 }

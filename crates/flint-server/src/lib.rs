@@ -1,1 +1,17 @@
+//! The composition root: options in, a serving process out.
+//!
+//! Only this room binds the host's sockets, drops privileges and puts the other rooms together. Reading order:
+//! [`options`], [`run`] (the life of the process), `data` (the data directory), `privilege`, `services` (the one list
+//! of services), `operator` (Flint's own API).
 
+mod data;
+mod error;
+mod operator;
+pub mod options;
+mod privilege;
+mod run;
+mod services;
+
+pub use error::Error;
+pub use options::{Mode, Options};
+pub use run::run;

@@ -39,3 +39,24 @@ pub(crate) fn resource(ctx: &Ctx, name: Option<&str>) -> String {
         None => "*".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, qualifier: Option<&str>, expected: Option<(&str, Option<&str>)>) {
+        let found = function_ref(name, qualifier).ok();
+        let found = found.as_ref().map(|f| (f.name.as_str(), f.qualifier.as_ref().map(ToString::to_string)));
+        assert_eq!(found, expected.map(|(n, q)| (n, q.map(str::to_owned))), "{name} {qualifier:?}");
+    }
+
+    #[test]
+    fn a_qualifier_may_stand_in_either_place_but_not_differ() {
+        check("f", None, Some(("f", None)));
+        check("f:$LATEST", None, Some(("f", Some("$LATEST"))));
+        check("f", Some("$LATEST"), Some(("f", Some("$LATEST"))));
+        check("f:1", Some("1"), Some(("f", Some("1"))));
+        check("f:1", Some("2"), None);
+        check("a/b", None, None);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flint_kit::Ctx;
-use flint_store::{Batch, Store};
+use flint_store::Batch;
 
 use crate::api::{FunctionConfiguration, UpdateFunctionCodeInput, UpdateFunctionConfigurationInput};
 use crate::code::Code;

@@ -1,0 +1,115 @@
+//! What a server can be told. The door fills this from flags, `FLINT_*` variables and the file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flint_model::Place;
+
+use crate::error::Error;
+
+/// How much a caller is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every request carries a valid signature.
+    Up,
+    /// A developer's own machine: loopback only, any credentials.
+    Dev,
+}
+
+/// Settings of a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub mode: Mode,
+    /// The data directory; made if it is not there.
+    pub data: PathBuf,
+    /// Port 0 asks for a free one.
+    pub listen: SocketAddr,
+    /// Account and region of a request that names no other.
+    pub place: Place,
+    /// The user and group that the server becomes. An unprivileged one that owns nothing else.
+    pub user: u32,
+    /// Allows an address that is not loopback without TLS.
+    pub plain_http: bool,
+    /// Memory for all environments together in MB; `None`: 80 % of what the host has free.
+    pub memory_budget_mb: Option<u64>,
+    /// Invocations that an account may have in flight.
+    pub concurrency: u64,
+    /// How long an idle environment is kept.
+    pub idle_timeout: Duration,
+    /// How long an init may take.
+    pub init_limit: Duration,
+    /// First host uid that sandboxes may use.
+    pub uid_base: u32,
+    /// Home directories in which interpreters are looked for.
+    pub homes: Vec<PathBuf>,
+    /// Ends when standard input does: how `flint dev` takes its server along.
+    pub end_with_stdin: bool,
+    /// What goes to the log on standard error, as `tracing` filters are written.
+    pub log: String,
+}
+
+/// The user that the server becomes unless it is told another: above what hosts hand out.
+pub const DEFAULT_USER: u32 = 1_899_999_000;
+
+impl Options {
+    /// The defaults of `flint up`.
+    pub fn new(mode: Mode, data: PathBuf, listen: SocketAddr, place: Place) -> Self {
+        Self {
+            mode,
+            data,
+            listen,
+            place,
+            user: DEFAULT_USER,
+            plain_http: false,
+            memory_budget_mb: None,
+            concurrency: 1_000,
+            idle_timeout: Duration::from_secs(600),
+            init_limit: Duration::from_secs(10),
+            uid_base: 1_900_000_000,
+            homes: Vec::new(),
+            end_with_stdin: false,
+            log: "warn,flint=info".to_owned(),
+        }
+    }
+
+    /// Refuses what is not safe or can't be meant.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let open = !self.listen.ip().is_loopback();
+        if open && self.mode == Mode::Dev {
+            let why = "flint dev accepts any credentials, so it listens on loopback only; use flint up for other addresses";
+            return Err(Error::Option(why.to_owned()));
+        }
+        if open && !self.plain_http {
+            let why = format!(
+                "{} is not a loopback address and TLS is not set up: put a TLS proxy in front, or say --plain-http",
+                self.listen.ip()
+            );
+            return Err(Error::Option(why));
+        }
+        if self.user == 0 {
+            return Err(Error::Option("the server never runs as root: choose another --user".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(mode: Mode, listen: &str) -> Options {
+        let place = Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
+        Options::new(mode, "data".into(), listen.parse().expect("an address"), place)
+    }
+
+    #[test]
+    fn an_open_address_must_be_meant() {
+        assert!(options(Mode::Up, "127.0.0.1:0").check().is_ok());
+        assert!(options(Mode::Up, "[::1]:0").check().is_ok());
+        assert!(options(Mode::Up, "0.0.0.0:0").check().is_err());
+        assert!(Options { plain_http: true, ..options(Mode::Up, "0.0.0.0:0") }.check().is_ok());
+        assert!(Options { plain_http: true, ..options(Mode::Dev, "0.0.0.0:0") }.check().is_err());
+        assert!(Options { user: 0, ..options(Mode::Up, "127.0.0.1:0") }.check().is_err());
+    }
+}

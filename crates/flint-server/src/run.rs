@@ -1,0 +1,209 @@
+//! The life of a server process: root's part, the drop, serving, the end.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flint_base::{Clock, SystemClock};
+use flint_engine::{Engine, Parts};
+use flint_iam::KeyRing;
+use flint_observe::Observe;
+use flint_runtime::{Catalog, Environments, Match, Search};
+use flint_sandbox::{Sandboxes, SpawnerChannel, spawner};
+use flint_store::{Blobs, LogStore, Store};
+use flint_wire::front::Front;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::data::{self, DataDir};
+use crate::error::Error;
+use crate::operator::Operator;
+use crate::options::{Mode, Options};
+use crate::{privilege, services};
+
+/// How long calls in flight may take to end after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// What root's part hands to the serving part.
+struct Prepared {
+    options: Options,
+    data: DataDir,
+    listener: TcpListener,
+    channel: SpawnerChannel,
+    sandbox: flint_sandbox::Options,
+    catalog: Catalog,
+}
+
+/// Runs a server until SIGTERM, SIGINT or a failure that ends it. Must be called while the process has one thread.
+///
+/// Prints `ready URL` on standard output once it serves.
+///
+/// Errors: whatever kept it from starting, or ended it.
+pub fn run(options: Options) -> Result<(), Error> {
+    let prepared = prepare(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(prepared));
+    // Whatever still blocks (a write to a dead disk) must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result
+}
+
+/// All that needs root: lock, look for interpreters, bind, make the spawner; then become the service user.
+fn prepare(options: Options) -> Result<Prepared, Error> {
+    options.check()?;
+    start_log(&options.log);
+    let missing = flint_sandbox::probe().missing;
+    if !missing.is_empty() {
+        return Err(Error::NotRoot(missing.join(", ")));
+    }
+    let data = DataDir::open(&options.data)?;
+    let catalog = Catalog::discover(&Search { root: "/".into(), homes: options.homes.clone(), ..Search::default() });
+    let address = options.listen;
+    let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
+    listener.set_nonblocking(true)?;
+    let sandbox = flint_sandbox::Options {
+        uid_base: options.uid_base,
+        ..flint_sandbox::Options::new(data.id()?, options.user, options.user)
+    };
+    let channel = spawner::start(&sandbox)?;
+    data.give_to(options.user)?;
+    data.enter()?;
+    privilege::raise_descriptor_limit();
+    privilege::drop_to(options.user)?;
+    Ok(Prepared { options, data, listener, channel, sandbox, catalog })
+}
+
+async fn serve(prepared: Prepared) -> Result<(), Error> {
+    let Prepared { options, data, listener, channel, sandbox, catalog } = prepared;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let dir = Path::new(".");
+    let mut end = End::listen(options.end_with_stdin)?;
+
+    let log_store = Arc::new(LogStore::open(dir, flint_store::Options::default())?);
+    let store: Arc<dyn Store> = log_store.clone();
+    let keys = KeyRing::load_or_create(dir, &options.place.account)?;
+    let observe = Observe::open(dir, store.clone(), clock.clone(), flint_observe::Options::default())?;
+    let sandboxes = Sandboxes::new(channel, sandbox)?;
+    let catalog = Arc::new(catalog);
+    let environments = Environments::new(
+        sandboxes.clone(),
+        catalog.clone(),
+        observe.sink(),
+        clock.clone(),
+        flint_runtime::Options::default(),
+    );
+    let parts = Parts {
+        store: store.clone(),
+        blobs: Blobs::open(dir)?,
+        sandboxes: sandboxes.clone(),
+        environments,
+        catalog: catalog.clone(),
+        clock: clock.clone(),
+    };
+    let engine = Engine::open(dir, parts, engine_options(&options)).await?;
+    let loops = tokio::spawn(engine.clone().run());
+
+    let operator = Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now() };
+    let switchboard = services::switchboard(&engine, &observe, operator);
+    let address = listener.local_addr()?;
+    let front = Front::new(front_options(&options, address, switchboard, keys, clock.clone()));
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let serving = tokio::spawn(front.serve(listener, async {
+        // Sent, or dropped with the server: both mean the end.
+        let _ = stopped.await;
+    }));
+    announce(address)?;
+
+    let result = tokio::select! {
+        () = end.asked() => Ok(()),
+        () = sandboxes.spawner_gone() => Err(Error::SpawnerGone),
+        reason = flint_store::stopped(&*store) => Err(Error::StoreStopped(reason)),
+    };
+    if result.is_ok() {
+        let _ = stop.send(());
+        if tokio::time::timeout(DRAIN, serving).await.is_err() {
+            tracing::warn!("calls were still in flight when the drain time was over");
+        }
+        engine.drain().await;
+    }
+    loops.abort();
+    observe.close();
+    if result.is_ok() {
+        tokio::task::spawn_blocking(move || log_store.close()).await.map_err(std::io::Error::other)?;
+    }
+    drop(data);
+    result
+}
+
+/// What asks the server to end.
+struct End {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    stdin: Option<tokio::net::unix::pipe::Receiver>,
+}
+
+impl End {
+    fn listen(with_stdin: bool) -> Result<Self, Error> {
+        let stdin = if with_stdin {
+            let pipe: std::os::fd::OwnedFd = rustix::io::dup(std::io::stdin()).map_err(std::io::Error::from)?;
+            Some(tokio::net::unix::pipe::Receiver::from_owned_fd(pipe)?)
+        } else {
+            None
+        };
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, stdin })
+    }
+
+    async fn asked(&mut self) {
+        let stdin = &mut self.stdin;
+        let closed = async {
+            match stdin {
+                Some(pipe) => {
+                    let mut byte = [0];
+                    // Anything but data is the end; data is not expected and ignored.
+                    while matches!(pipe.read(&mut byte).await, Ok(1)) {}
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            () = closed => {}
+        }
+    }
+}
+
+fn engine_options(options: &Options) -> flint_engine::Options {
+    flint_engine::Options {
+        concurrency: options.concurrency,
+        memory_budget_mb: options.memory_budget_mb.unwrap_or_else(privilege::memory_budget_mb),
+        freeze_after: Duration::from_millis(5),
+        idle_timeout: options.idle_timeout,
+        init_limit: options.init_limit,
+        runtimes: match options.mode {
+            Mode::Up => Match::Exact,
+            Mode::Dev => Match::Nearest,
+        },
+    }
+}
+
+/// The one line that whoever started the server waits for.
+fn announce(address: SocketAddr) -> Result<(), Error> {
+    let url = format!("http://{address}");
+    data::write_endpoint(&url)?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "ready {url}")?;
+    out.flush()?;
+    Ok(())
+}
+
+fn start_log(filter: &str) {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "warn".into());
+    let colours = std::io::stderr().is_terminal();
+    // A second server in one process (tests) keeps the first one's log.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
+}
