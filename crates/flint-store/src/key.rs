@@ -261,6 +261,25 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn keys_sort_as_their_parts_do(a: (String, u64, String), b: (String, u64, String)) {
+            let key = |(x, n, y): &(String, u64, String)| Key::default().text(x).u64(*n).text(y);
+            proptest::prop_assert_eq!(key(&a).cmp(&key(&b)), a.cmp(&b));
+            let (key, mut parts) = (key(&a), Vec::new());
+            let mut read = key.parts();
+            parts.extend([read.text(), read.u64().map(|n| n.to_string()), read.text()].into_iter().flatten());
+            proptest::prop_assert_eq!(parts, [a.0, a.1.to_string(), a.2]);
+        }
+
+        #[test]
+        fn any_bytes_are_read_as_parts_or_refused(bytes: Vec<u8>) {
+            let key = Key::from_bytes(bytes);
+            let mut parts = key.parts();
+            while parts.text().is_some() || parts.array::<3>().is_some() {}
+        }
+    }
+
     #[test]
     fn a_prefix_holds_its_keys_and_no_others() {
         let range = KeyRange::prefix(&Key::from_bytes(&b"a\xFF"[..]));

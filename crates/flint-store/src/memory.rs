@@ -67,3 +67,13 @@ impl Store for MemoryStore {
         self.health.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_the_suite() {
+        crate::testing::suite(MemoryStore::with_retention);
+    }
+}

@@ -1,0 +1,384 @@
+//! The engine on disk: *the log is the commit point*.
+//!
+//! Callers encode their batches and queue them. One writer thread takes all that waits, checks preconditions, writes
+//! one frame, syncs once, applies the group to the state in memory and answers; while it syncs, the next group gathers.
+//! The first error of a write or a sync is final ([`Health::Stopped`]): the kernel may have dropped what it could not
+//! write. Want of space for the next segment is not: writes are refused until there is some.
+//!
+//! Reading order: [`frame`], [`segment`], [`recover`], [`writer`], [`spare`].
+
+mod frame;
+mod recover;
+mod segment;
+mod spare;
+mod writer;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{oneshot, watch};
+
+use flint_base::RequestId;
+
+use crate::batch::Batch;
+use crate::codec;
+use crate::disk::{Disk, DiskLock, RealDisk};
+use crate::error::{CommitError, Error, ReadError};
+use crate::journal::DEFAULT_RETENTION;
+use crate::key::{Key, KeyRange, Keyspace};
+use crate::log::segment::Files;
+use crate::log::spare::{Spare, Supply};
+use crate::log::writer::{Request, Writer, refuse_all};
+use crate::state::{Prepared, State};
+use crate::store::{Direction, Health, Pending, Row, Store, Versioned};
+
+/// A group takes at most so many batches and bytes: what one sync of a few hundred microseconds is worth.
+const GROUP_BATCHES: usize = 2048;
+const GROUP_BYTES: usize = 1 << 20;
+/// Batches that may wait for the writer: 8 full groups, a few milliseconds of work. Beyond that callers are told so.
+const QUEUE_BATCHES: usize = 8 * GROUP_BATCHES;
+const QUEUE_BYTES: usize = 64 << 20;
+
+/// How to open a [`LogStore`].
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub disk: Arc<dyn Disk>,
+    /// Size of the segments of a *new* store, in bytes (multiple of 4,096, 16 KiB to 1 GiB); an existing one keeps its own.
+    pub segment_bytes: u64,
+    /// Journal entries that each place keeps.
+    pub journal_retention: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { disk: Arc::new(RealDisk), segment_bytes: 32 << 20, journal_retention: DEFAULT_RETENTION }
+    }
+}
+
+/// A durable [`Store`] in one data directory. Dropping it finishes what is queued and closes it.
+#[derive(Debug)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+    id: [u8; 16],
+    segment: u64,
+    spare: Option<Arc<Spare>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    _lock: Box<dyn DiskLock>,
+}
+
+/// What callers, the writer and the maker of segments share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: RwLock<State>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    health: watch::Sender<Health>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// Bytes of a group at most: a frame fits a segment.
+    group_bytes: usize,
+    waiting: VecDeque<Request>,
+    bytes: usize,
+    /// The writer sleeps and wants to be woken.
+    idle: bool,
+    closed: bool,
+}
+
+/// Drives a store on the caller's thread, for simulations and tests.
+#[derive(Debug)]
+pub struct Driver {
+    shared: Arc<Shared>,
+    writer: Writer,
+}
+
+impl LogStore {
+    /// Opens the store in `dir`, or makes one, and starts its two threads.
+    ///
+    /// Errors: [`Error::Locked`], [`Error::Newer`], [`Error::Damaged`], [`Error::Full`], [`Error::Io`].
+    pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
+        let (mut store, files, tail) = Self::recover(dir.as_ref(), options)?;
+        let spare = Arc::new(Spare::new(tail.number + 1));
+        let supply = Supply::Thread(Arc::clone(&spare));
+        let mut writer = Writer::new(Arc::clone(&store.shared), files.clone(), tail, supply);
+        let shared = Arc::clone(&store.shared);
+        let maker = Arc::clone(&spare);
+        let threads = [
+            spawn("store-spare", &store.shared, &spare, move || maker.run(&files, &shared))?,
+            spawn("store-writer", &store.shared, &spare, {
+                let shared = Arc::clone(&store.shared);
+                move || {
+                    writer.seal();
+                    while let Some(requests) = shared.next_group() {
+                        writer.turn(requests);
+                    }
+                    writer.seal();
+                }
+            })?,
+        ];
+        store.spare = Some(spare);
+        store.threads = Mutex::new(threads.into());
+        Ok(store)
+    }
+
+    /// Opens a store that does nothing by itself: commits wait until [`Driver::turn`].
+    pub fn open_driven(dir: impl AsRef<Path>, options: Options) -> Result<(Self, Driver), Error> {
+        let (store, files, tail) = Self::recover(dir.as_ref(), options)?;
+        let supply = Supply::Inline { files: files.clone(), ready: None };
+        let mut writer = Writer::new(Arc::clone(&store.shared), files, tail, supply);
+        writer.idle();
+        writer.seal();
+        let shared = Arc::clone(&store.shared);
+        Ok((store, Driver { shared, writer }))
+    }
+
+    fn recover(dir: &Path, options: Options) -> Result<(Self, Files, recover::Tail), Error> {
+        let Options { disk, segment_bytes, journal_retention } = options;
+        segment::check_segment_size(segment_bytes).expect("Options.segment_bytes is within its documented range");
+        disk.create_dir(dir).map_err(Error::io("cannot create", dir))?;
+        let path = dir.join("lock");
+        let lock = disk.lock(&path).map_err(Error::io("cannot lock", &path))?;
+        let lock = lock.ok_or_else(|| Error::Locked(dir.to_owned()))?;
+        let id = *RequestId::random().as_bytes();
+        let files = Files::open(disk, dir, id, segment_bytes)?;
+        let mut state = State::new(journal_retention);
+        let tail = recover::replay(&files, 1, &mut state)?;
+        let shared = Shared {
+            state: RwLock::new(state),
+            queue: Mutex::new(Queue::new(&files)),
+            arrived: Condvar::new(),
+            health: watch::Sender::new(Health::Serving),
+        };
+        let store = Self {
+            shared: Arc::new(shared),
+            id: files.id,
+            segment: files.segment,
+            spare: None,
+            threads: Mutex::default(),
+            _lock: lock,
+        };
+        Ok((store, files, tail))
+    }
+
+    /// The store's id, made with it; for a data directory it is the id of the installation.
+    pub fn id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    /// Version of the last commit that reads can see; 0 for an empty store.
+    pub fn version(&self) -> u64 {
+        self.shared.state().version()
+    }
+
+    /// Commits what is queued, refuses what comes later, and waits for the threads. Blocks.
+    pub fn close(&self) {
+        self.shared.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // The writer first: it may still need a segment to finish the queue.
+        for thread in threads.into_iter().rev() {
+            if thread.join().is_err() {
+                self.shared.fail("a thread of the store panicked");
+            }
+            if let Some(spare) = &self.spare {
+                spare.close();
+            }
+        }
+    }
+
+    fn enqueue(&self, batch: Batch) -> Result<Pending, CommitError> {
+        let batch = Prepared::new(batch)?;
+        let mut encoded = Vec::with_capacity(batch.size);
+        codec::encode(&batch.ops, &mut encoded);
+        // A frame of this batch alone must fit a segment; matters for the tiny segments of tests only.
+        let limit = frame_room(self.segment);
+        if encoded.len() > limit {
+            return Err(CommitError::TooLarge { what: "a batch", found: encoded.len(), limit });
+        }
+        let (reply, answer) = oneshot::channel();
+        self.shared.push(Request { batch, encoded, reply })?;
+        Ok(Pending::waiting(answer))
+    }
+}
+
+impl Drop for LogStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for LogStore {
+    fn commit(&self, batch: Batch) -> Pending {
+        self.enqueue(batch).unwrap_or_else(|error| Pending::ready(Err(error)))
+    }
+
+    fn get(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, ReadError> {
+        Ok(self.shared.state().get(keyspace, key).cloned())
+    }
+
+    fn scan(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<Row>, ReadError> {
+        Ok(self.shared.state().scan(keyspace, range, limit, direction))
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+}
+
+impl Driver {
+    /// Decides one group of what waits, then makes the next segment if it is missing. False if nothing waited.
+    pub fn turn(&mut self) -> bool {
+        let requests = self.shared.lock_queue().take_group();
+        let worked = !requests.is_empty();
+        if worked {
+            self.writer.turn(requests);
+        }
+        self.writer.idle();
+        worked
+    }
+
+    /// What a clean end writes.
+    pub fn finish(mut self) {
+        while self.turn() {}
+        self.writer.seal();
+    }
+}
+
+impl Shared {
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn failure(&self) -> Option<String> {
+        match &*self.health.borrow() {
+            Health::Stopped(reason) => Some(reason.clone()),
+            Health::Serving | Health::Full => None,
+        }
+    }
+
+    /// From here on nothing is acknowledged.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.set_health(Health::Stopped(reason.to_owned()));
+        let waiting = {
+            let mut queue = self.lock_queue();
+            queue.bytes = 0;
+            std::mem::take(&mut queue.waiting)
+        };
+        refuse_all(waiting.into(), &CommitError::Stopped(reason.to_owned()));
+        self.arrived.notify_all();
+    }
+
+    /// Does nothing once the store has stopped.
+    pub(crate) fn set_health(&self, health: Health) {
+        self.health.send_if_modified(|now| {
+            let changes = *now != health && !matches!(now, Health::Stopped(_));
+            if changes {
+                *now = health;
+            }
+            changes
+        });
+    }
+
+    fn push(&self, request: Request) -> Result<(), CommitError> {
+        let mut queue = self.lock_queue();
+        if let Some(reason) = self.failure() {
+            return Err(CommitError::Stopped(reason));
+        }
+        if queue.closed {
+            return Err(CommitError::Stopped("the store is closed".to_owned()));
+        }
+        if queue.waiting.len() >= QUEUE_BATCHES || queue.bytes >= QUEUE_BYTES {
+            return Err(CommitError::Busy);
+        }
+        queue.bytes += request.encoded.len();
+        queue.waiting.push_back(request);
+        if std::mem::take(&mut queue.idle) {
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for work; `None` once closed and drained.
+    fn next_group(&self) -> Option<Vec<Request>> {
+        let mut queue = self.lock_queue();
+        loop {
+            let group = queue.take_group();
+            if !group.is_empty() {
+                return Some(group);
+            }
+            if queue.closed || self.failure().is_some() {
+                return None;
+            }
+            queue.idle = true;
+            queue = self.arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn close(&self) {
+        self.lock_queue().closed = true;
+        self.arrived.notify_all();
+    }
+
+    fn lock_queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn new(files: &Files) -> Self {
+        let group_bytes = frame_room(files.segment).min(GROUP_BYTES);
+        Self { group_bytes, waiting: VecDeque::new(), bytes: 0, idle: false, closed: false }
+    }
+
+    fn take_group(&mut self) -> Vec<Request> {
+        let mut bytes = 0;
+        let mut count = 0;
+        for request in self.waiting.iter().take(GROUP_BATCHES) {
+            bytes += request.encoded.len();
+            if count > 0 && bytes > self.group_bytes {
+                break;
+            }
+            count += 1;
+        }
+        let group: Vec<Request> = self.waiting.drain(..count).collect();
+        self.bytes -= group.iter().map(|r| r.encoded.len()).sum::<usize>();
+        group
+    }
+}
+
+/// Bytes of batches that fit the frame of an empty segment.
+fn frame_room(segment: u64) -> usize {
+    usize::try_from(segment).unwrap_or(usize::MAX) - frame::BLOCK
+}
+
+/// Starts a thread whose panic stops the store instead of leaving callers waiting.
+fn spawn(
+    name: &'static str,
+    shared: &Arc<Shared>,
+    spare: &Arc<Spare>,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Error> {
+    struct Guard(Arc<Shared>, Arc<Spare>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0.fail("a thread of the store panicked");
+                self.1.close();
+            }
+        }
+    }
+    let guard = Guard(Arc::clone(shared), Arc::clone(spare));
+    let run = move || {
+        let _guard = guard;
+        body();
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("cannot start a thread for", name))
+}

@@ -1,0 +1,197 @@
+//! The writer: turns waiting batches into one durable frame, then applies and acknowledges them.
+//!
+//! A plain state machine. [`Writer::turn`] is driven by a thread of its own, or by a simulation.
+
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+
+use tokio::sync::oneshot;
+
+use crate::batch::Commit;
+use crate::disk::{DiskFile, write_all};
+use crate::error::CommitError;
+use crate::log::Shared;
+use crate::log::frame::{Builder, Lsn};
+use crate::log::recover::Tail;
+use crate::log::segment::{Files, Shortage};
+use crate::log::spare::Supply;
+use crate::state::{Op, Overlay, Prepared, State};
+
+type Reply = oneshot::Sender<Result<Commit, CommitError>>;
+
+/// A batch that waits to be decided.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub batch: Prepared,
+    pub encoded: Vec<u8>,
+    pub reply: Reply,
+}
+
+#[derive(Debug)]
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    files: Files,
+    supply: Supply,
+    number: u64,
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    /// End of what is on stable storage.
+    durable: Lsn,
+    /// Version of the last commit in the log.
+    version: u64,
+    frame: Builder,
+}
+
+/// A group between its check and its acknowledgement.
+#[derive(Default)]
+struct Group {
+    accepted: Vec<(Vec<Op>, Reply)>,
+    /// Answered with the others: what they conflict with may be in this group.
+    refused: Vec<(CommitError, Reply)>,
+}
+
+/// Why a frame was not written.
+enum Trouble {
+    Full,
+    Failed(String),
+}
+
+impl Writer {
+    pub fn new(shared: Arc<Shared>, files: Files, tail: Tail, supply: Supply) -> Self {
+        let version = shared.state().version();
+        let Tail { number, file, offset } = tail;
+        let durable = files.lsn(number, offset);
+        Self { shared, files, supply, number, file, offset, durable, version, frame: Builder::new() }
+    }
+
+    /// Decides a group: checks, writes, syncs, applies, answers. After a failure it only refuses.
+    pub fn turn(&mut self, requests: Vec<Request>) {
+        if let Some(reason) = self.shared.failure() {
+            return refuse_all(requests, &CommitError::Stopped(reason));
+        }
+        let mut group = self.check(requests);
+        if !group.accepted.is_empty() {
+            match self.write_frame() {
+                Ok(()) => {}
+                Err(Trouble::Full) => return group.refuse(&CommitError::Full),
+                Err(Trouble::Failed(reason)) => return group.refuse(&CommitError::Stopped(reason)),
+            }
+        }
+        let replies = self.apply(std::mem::take(&mut group.accepted));
+        for (error, reply) in group.refused {
+            answer(reply, Err(error));
+        }
+        for (version, reply) in replies {
+            answer(reply, Ok(Commit { version }));
+        }
+    }
+
+    /// Writes a frame without batches. What is before it is then known to have been durable, so that later damage
+    /// there cannot pass for a torn tail. Best effort: without space there is no seal.
+    pub fn seal(&mut self) {
+        if self.shared.failure().is_none() {
+            self.frame.clear();
+            // Failures are recorded where they happen.
+            let _ = self.write_frame();
+        }
+    }
+
+    /// Called between turns: where no thread makes segments, makes the next one now.
+    pub fn idle(&mut self) {
+        self.supply.ahead(self.number + 1, &self.shared);
+    }
+
+    fn check(&mut self, requests: Vec<Request>) -> Group {
+        self.frame.clear();
+        let mut group = Group::default();
+        let mut overlay = Overlay::default();
+        let mut expecting = requests.iter().filter(|r| !r.batch.expect.is_empty()).count();
+        let state = read(&self.shared);
+        for Request { batch, encoded, reply } in requests {
+            expecting -= usize::from(!batch.expect.is_empty());
+            match overlay.check(&state, &batch.expect) {
+                Ok(()) => {
+                    self.frame.push(&encoded);
+                    if expecting > 0 {
+                        overlay.add(self.version + u64::from(self.frame.count()), &batch.ops);
+                    }
+                    group.accepted.push((batch.ops, reply));
+                }
+                Err(conflict) => group.refused.push((conflict, reply)),
+            }
+        }
+        group
+    }
+
+    fn write_frame(&mut self) -> Result<(), Trouble> {
+        let len = self.frame.padded_len();
+        if self.offset + len > self.files.segment {
+            self.next_segment()?;
+        }
+        let lsn = self.files.lsn(self.number, self.offset);
+        let bytes = self.frame.finish(self.files.seed(), lsn, self.durable, self.version + 1);
+        let written = write_all(&*self.file, bytes, self.offset).and_then(|()| self.file.sync());
+        if let Err(e) = written {
+            // The kernel may have dropped the dirty pages: a second sync would succeed and mean nothing.
+            let reason = format!("cannot write log segment {} at byte {}: {e}", self.number, self.offset);
+            self.shared.fail(&reason);
+            return Err(Trouble::Failed(reason));
+        }
+        self.offset += len;
+        self.durable = lsn + len;
+        self.version += u64::from(self.frame.count());
+        Ok(())
+    }
+
+    fn next_segment(&mut self) -> Result<(), Trouble> {
+        match self.supply.take(self.number + 1, &self.shared) {
+            Ok(file) => {
+                self.number += 1;
+                self.offset = 0;
+                self.file = file;
+                Ok(())
+            }
+            Err(Shortage::NoSpace) => Err(Trouble::Full),
+            Err(Shortage::Failed(reason)) => {
+                self.shared.fail(&reason);
+                Err(Trouble::Failed(reason))
+            }
+        }
+    }
+
+    fn apply(&self, accepted: Vec<(Vec<Op>, Reply)>) -> Vec<(u64, Reply)> {
+        if accepted.is_empty() {
+            return Vec::new();
+        }
+        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
+        let replies = accepted.into_iter().map(|(ops, reply)| {
+            let version = state.version() + 1;
+            state.apply(version, ops);
+            (version, reply)
+        });
+        replies.collect()
+    }
+}
+
+impl Group {
+    fn refuse(self, error: &CommitError) {
+        let accepted = self.accepted.into_iter().map(|(_, reply)| reply);
+        for reply in accepted.chain(self.refused.into_iter().map(|(_, reply)| reply)) {
+            answer(reply, Err(error.clone()));
+        }
+    }
+}
+
+fn read(shared: &Shared) -> RwLockReadGuard<'_, State> {
+    shared.state.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn refuse_all(requests: Vec<Request>, error: &CommitError) {
+    for request in requests {
+        answer(request.reply, Err(error.clone()));
+    }
+}
+
+fn answer(reply: Reply, result: Result<Commit, CommitError>) {
+    // A caller that went away does not want to know.
+    let _ = reply.send(result);
+}

@@ -1,0 +1,303 @@
+//! The suite that every engine passes, and the random world that drives it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use flint_base::{EventId, Timestamp};
+use flint_model::{Lineage, Place};
+
+use crate::batch::{Batch, Expect, MAX_BATCH_PARTS, MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use crate::error::CommitError;
+use crate::journal::{self, Entry, Kind};
+use crate::key::{Key, KeyRange, Keyspace};
+use crate::memory::MemoryStore;
+use crate::store::{Direction, Row, Store};
+
+const A: Keyspace = Keyspace::new("a");
+const B: Keyspace = Keyspace::new("b");
+const SPACES: [Keyspace; 4] = [A, B, journal::JOURNAL, journal::BY_EVENT];
+
+/// Small, fast, repeatable random numbers (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`, which is at least 1.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.number() % bound
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// Random batches over a small set of keys, and what the model says of them.
+#[derive(Debug)]
+pub struct World {
+    pub rng: Rng,
+    pub model: MemoryStore,
+    places: [Place; 2],
+    events: u64,
+}
+
+impl World {
+    /// `retention` is what the store under test keeps of the journal.
+    pub fn new(seed: u64, retention: usize) -> Self {
+        let place = |account: &str| Place {
+            account: account.parse().expect("twelve digits"),
+            region: "us-east-1".parse().expect("a region"),
+        };
+        let places = [place("000000000000"), place("111111111111")];
+        Self { rng: Rng::new(seed), model: MemoryStore::with_retention(retention), places, events: 0 }
+    }
+
+    fn key(&mut self) -> Key {
+        let place = Key::for_place(&self.places[self.rng.below(2) as usize]);
+        place.text(["x", "y", "y\0z", ""][self.rng.below(4) as usize]).u64(self.rng.below(12))
+    }
+
+    fn space(&mut self) -> Keyspace {
+        if self.rng.chance(50) { A } else { B }
+    }
+
+    fn range(&mut self) -> KeyRange {
+        match self.rng.below(6) {
+            0 => KeyRange::all(),
+            1 => KeyRange::place(&self.places[0]),
+            2 => KeyRange { start: self.key(), end: None },
+            3 => KeyRange::prefix(&Key::for_place(&self.places[1]).text("y")),
+            _ => KeyRange::between(self.key(), self.key()),
+        }
+    }
+
+    /// A batch of up to six parts; about one in five states a precondition that may fail.
+    pub fn batch(&mut self) -> Batch {
+        let mut batch = Batch::new();
+        for _ in 0..self.rng.below(3) {
+            let (space, key) = (self.space(), self.key());
+            let found = self.model.get(space, &key).ok().flatten();
+            let expect = match found {
+                _ if self.rng.chance(20) => [Expect::Absent, Expect::Present][self.rng.below(2) as usize],
+                Some(found) => Expect::Version(found.version),
+                None => Expect::Absent,
+            };
+            batch = batch.expect(space, key, expect);
+        }
+        for _ in 0..=self.rng.below(4) {
+            let (space, key) = (self.space(), self.key());
+            batch = match self.rng.below(20) {
+                0 => {
+                    let range = self.range();
+                    batch.delete_range(space, range)
+                }
+                1..=6 => batch.delete(space, key),
+                7..=8 => batch.journal(self.entry()),
+                _ => {
+                    let len = [0, 1, 20, 700][self.rng.below(4) as usize];
+                    batch.put(space, key, vec![self.rng.number() as u8; len])
+                }
+            };
+        }
+        batch
+    }
+
+    fn entry(&mut self) -> Entry {
+        self.events += 1;
+        let place = self.places[self.rng.below(2) as usize].clone();
+        let lineage = Lineage::root(EventId::next());
+        Entry::new(place, lineage, Kind::Accepted, Timestamp::from_millis(self.events as i64))
+    }
+
+    /// Commits to the model.
+    pub fn expect(&self, batch: Batch) -> Result<u64, CommitError> {
+        self.model.commit(batch).wait().map(|commit| commit.version)
+    }
+
+    /// # Panics
+    /// If the store differs from the model in any row or in random reads.
+    pub fn assert_same(&mut self, store: &dyn Store) {
+        for space in SPACES {
+            let all = KeyRange::all();
+            let expected = scan(&self.model, space, &all, usize::MAX, Direction::Forward);
+            assert_eq!(scan(store, space, &all, usize::MAX, Direction::Forward), expected, "{space}");
+        }
+        for _ in 0..20 {
+            let (space, key, range) = (self.space(), self.key(), self.range());
+            assert_eq!(store.get(space, &key).expect("reads work"), self.model.get(space, &key).expect("reads work"));
+            let limit = [0, 1, 3, 100][self.rng.below(4) as usize];
+            for direction in [Direction::Forward, Direction::Reverse] {
+                let expected = scan(&self.model, space, &range, limit, direction);
+                assert_eq!(scan(store, space, &range, limit, direction), expected, "{space} {range:?} {direction:?}");
+            }
+        }
+    }
+}
+
+fn scan(store: &dyn Store, space: Keyspace, range: &KeyRange, limit: usize, direction: Direction) -> Vec<Row> {
+    store.scan(space, range, limit, direction).expect("reads work")
+}
+
+/// Runs everything that must hold for any engine. `make` gives an empty store that keeps `journal_retention` entries.
+///
+/// # Panics
+/// If the engine fails.
+pub fn suite<S: Store>(make: impl Fn(usize) -> S) {
+    versions_count_up(&make(100));
+    preconditions_hold(&make(100));
+    writes_apply_in_order(&make(100));
+    scans_page_both_ways(&make(100));
+    limits_are_kept(&make(100));
+    the_journal_keeps_the_newest(&make(5));
+    a_dropped_commit_is_still_done(&make(100));
+    for seed in 0..20 {
+        equals_the_model(&make(7), seed);
+    }
+}
+
+fn key(n: u64) -> Key {
+    Key::default().u64(n)
+}
+
+fn versions_count_up(store: &dyn Store) {
+    for n in 1..=5 {
+        assert_eq!(store.commit(Batch::new().put(A, key(n), "v")).wait().expect("commits").version, n);
+        assert_eq!(store.get(A, &key(n)).expect("reads").expect("is there").version, n);
+    }
+    let conflict = store.commit(Batch::new().insert(A, key(1), "w")).wait();
+    assert!(matches!(conflict, Err(CommitError::Conflict { .. })));
+    assert_eq!(store.commit(Batch::new()).wait().expect("an empty batch commits").version, 6);
+}
+
+fn preconditions_hold(store: &dyn Store) {
+    let absent = Batch::new().insert(A, key(1), "one");
+    assert_eq!(store.commit(absent.clone()).wait().expect("absent").version, 1);
+    let conflict = CommitError::Conflict { index: 0, keyspace: A, key: key(1), found: Some(1) };
+    assert_eq!(store.commit(absent).wait(), Err(conflict));
+    let stale = Batch::new().expect(A, key(1), Expect::Present).replace(A, key(1), 9, "two").put(B, key(1), "no");
+    let conflict = CommitError::Conflict { index: 1, keyspace: A, key: key(1), found: Some(1) };
+    assert_eq!(store.commit(stale).wait(), Err(conflict));
+    assert_eq!(store.get(B, &key(1)).expect("reads"), None, "nothing of a refused batch is applied");
+    store.commit(Batch::new().replace(A, key(1), 1, "two")).wait().expect("the version is right");
+    let gone = CommitError::Conflict { index: 0, keyspace: B, key: key(1), found: None };
+    assert_eq!(store.commit(Batch::new().expect(B, key(1), Expect::Present)).wait(), Err(gone));
+    assert_eq!(store.get(A, &key(1)).expect("reads").expect("is there").value, "two");
+}
+
+fn writes_apply_in_order(store: &dyn Store) {
+    let batch = Batch::new()
+        .put(A, key(1), "a")
+        .delete(A, key(1))
+        .put(A, key(2), "b")
+        .delete_range(A, KeyRange::all())
+        .put(A, key(3), "c")
+        .put(A, key(3), "d")
+        .delete(A, key(4));
+    store.commit(batch).wait().expect("commits");
+    let rows = scan(store, A, &KeyRange::all(), 9, Direction::Forward);
+    assert_eq!(rows, [Row { key: key(3), version: 1, value: Bytes::from_static(b"d") }]);
+}
+
+fn scans_page_both_ways(store: &dyn Store) {
+    let batch = (0..100).fold(Batch::new(), |batch, n| batch.put(A, key(n), vec![n as u8]));
+    store.commit(batch).wait().expect("commits");
+    for direction in [Direction::Forward, Direction::Reverse] {
+        let mut range = KeyRange::between(key(10), key(90));
+        let mut seen = Vec::new();
+        loop {
+            let page = scan(store, A, &range, 7, direction);
+            let Some(last) = page.last() else { break };
+            range = match direction {
+                Direction::Forward => range.after(&last.key),
+                Direction::Reverse => range.before(&last.key),
+            };
+            seen.extend(page.iter().map(|row| row.value[0]));
+        }
+        if direction == Direction::Reverse {
+            seen.reverse();
+        }
+        assert_eq!(seen, (10..90).collect::<Vec<u8>>());
+    }
+    assert!(scan(store, A, &KeyRange::between(key(9), key(3)), 9, Direction::Forward).is_empty());
+    assert!(scan(store, B, &KeyRange::all(), 9, Direction::Reverse).is_empty());
+}
+
+fn limits_are_kept(store: &dyn Store) {
+    let long = Key::from_bytes(vec![1; MAX_KEY_BYTES + 1]);
+    let value = vec![0; MAX_VALUE_BYTES];
+    let too_large = [
+        Batch::new().put(A, long.clone(), "v"),
+        Batch::new().expect(A, long.clone(), Expect::Absent),
+        Batch::new().delete_range(A, KeyRange { start: key(1), end: Some(long) }),
+        Batch::new().put(A, key(1), vec![0; MAX_VALUE_BYTES + 1]),
+        (0..=MAX_BATCH_PARTS as u64).fold(Batch::new(), |batch, n| batch.delete(A, key(n))),
+        (0..17).fold(Batch::new(), |batch, n| batch.put(A, key(n), value.clone())),
+    ];
+    for batch in too_large {
+        assert!(matches!(store.commit(batch).wait(), Err(CommitError::TooLarge { .. })));
+    }
+    let largest = Batch::new().put(A, Key::from_bytes(vec![1; MAX_KEY_BYTES]), value);
+    store.commit(largest).wait().expect("what is within the limits commits");
+}
+
+fn the_journal_keeps_the_newest(store: &dyn Store) {
+    let mut world = World::new(1, 5);
+    let mut entries = Vec::new();
+    for n in 0..12u64 {
+        let lineage = entries.first().map_or(Lineage::root(EventId::next()), |e: &Entry| e.lineage);
+        let mut entry = Entry::new(world.places[0].clone(), lineage, Kind::Attempted, Timestamp::from_millis(n as i64));
+        entry.attempt = n as u32;
+        entry.billed_ms = Some(n);
+        entry.target = Some("arn:aws:lambda:us-east-1:000000000000:function:f".to_owned());
+        entries.push(entry.clone());
+        store.commit(Batch::new().put(A, key(n), "state").journal(entry)).wait().expect("commits");
+    }
+    let other = world.entry();
+    store.commit(Batch::new().journal(other.clone())).wait().expect("commits");
+    let place = &world.places[0];
+    let recent = journal::recent(store, place, None, 3).expect("reads");
+    let mut newest: Vec<Entry> = entries.into_iter().chain((other.place == *place).then_some(other)).rev().collect();
+    newest.truncate(5);
+    assert_eq!(recent.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>(), newest[..3]);
+    let older = journal::recent(store, place, Some(recent[2].0), 9).expect("reads");
+    assert_eq!(older.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>(), newest[3..]);
+    let event = newest[4].lineage.event;
+    let of_event = journal::of_event(store, place, event).expect("reads");
+    let expected: Vec<Entry> = newest.into_iter().filter(|e| e.lineage.event == event).rev().collect();
+    assert_eq!(of_event.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), expected);
+}
+
+fn a_dropped_commit_is_still_done(store: &dyn Store) {
+    drop(store.commit(Batch::new().put(A, key(1), "kept")));
+    store.commit(Batch::new().expect(A, key(1), Expect::Present)).wait().expect("the first batch came first");
+}
+
+/// Random batches, several waiting at once where the engine lets them, give what the model gives.
+fn equals_the_model(store: &dyn Store, seed: u64) {
+    let mut world = World::new(seed, 7);
+    let mut outcomes: BTreeMap<bool, u32> = BTreeMap::new();
+    for round in 0..40 {
+        let batches: Vec<Batch> = (0..=world.rng.below(6)).map(|_| world.batch()).collect();
+        let pending: Vec<_> = batches.iter().map(|batch| store.commit(batch.clone())).collect();
+        for (pending, batch) in pending.into_iter().zip(batches) {
+            let expected = world.expect(batch);
+            *outcomes.entry(expected.is_ok()).or_default() += 1;
+            assert_eq!(pending.wait().map(|commit| commit.version), expected, "seed {seed} round {round}");
+        }
+        world.assert_same(store);
+    }
+    assert_eq!(outcomes.len(), 2, "the world must bring both commits and conflicts");
+}

@@ -1,0 +1,142 @@
+//! Power cuts at every step: what was acknowledged is there, a batch is there whole or not at all, and life goes on.
+
+use flint_store::testing::{Call, Fault, Keep, Rng, SimDisk, World};
+use flint_store::{Batch, LogStore, MemoryStore, Store};
+
+use crate::options;
+
+const SEGMENT: u64 = 16 << 10;
+const RETENTION: usize = 7;
+
+/// One history over several lives of a store.
+struct History {
+    world: World,
+    /// Every batch that the model accepted; the n-th is the commit of version n + 1.
+    accepted: Vec<Batch>,
+    acknowledged: u64,
+}
+
+impl History {
+    fn new(seed: u64) -> Self {
+        Self { world: World::new(seed, RETENTION), accepted: Vec::new(), acknowledged: 0 }
+    }
+
+    /// Lives until the power goes or `groups` groups are done. True if the power went.
+    fn live(&mut self, disk: &SimDisk, groups: u64) -> bool {
+        let Ok((store, mut driver)) = LogStore::open_driven("/data", options(disk, SEGMENT)) else { return true };
+        for _ in 0..groups {
+            let batches: Vec<_> = (0..=self.world.rng.below(8)).map(|_| self.world.batch()).collect();
+            let pending: Vec<_> = batches.iter().map(|batch| store.commit(batch.clone())).collect();
+            driver.turn();
+            let mut lost = false;
+            for (pending, batch) in pending.into_iter().zip(batches) {
+                let expected = self.world.expect(batch.clone());
+                if expected.is_ok() {
+                    self.accepted.push(batch);
+                }
+                match pending.wait() {
+                    Err(flint_store::CommitError::Stopped(_)) => lost = true,
+                    got => {
+                        assert!(!lost, "nothing is acknowledged after a failure");
+                        assert_eq!(got.map(|commit| commit.version), expected);
+                        self.acknowledged = expected.unwrap_or(self.acknowledged);
+                    }
+                }
+            }
+            if lost {
+                return true;
+            }
+        }
+        driver.finish();
+        false
+    }
+
+    /// Opens what a power cut left, checks it, and makes it the truth from here on.
+    fn recover(&mut self, disk: &SimDisk, context: &str) {
+        let (store, _driver) = match LogStore::open_driven("/data", options(disk, SEGMENT)) {
+            Ok(opened) => opened,
+            Err(e) => panic!("{context}: {e}"),
+        };
+        let version = store.version();
+        assert!(version >= self.acknowledged, "{context}: lost {} behind {version}", self.acknowledged);
+        assert!(version as usize <= self.accepted.len(), "{context}: {version} was never written");
+        self.accepted.truncate(version as usize);
+        self.world.model = MemoryStore::with_retention(RETENTION);
+        for batch in &self.accepted {
+            self.world.expect(batch.clone()).unwrap();
+        }
+        self.world.assert_same(&store);
+        self.acknowledged = version;
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
+    let mut seed = 0;
+    for cut in 1..200 {
+        for keep in [Keep::Nothing, Keep::Some, Keep::Some, Keep::Everything] {
+            seed += 1;
+            let mut rng = Rng::new(seed);
+            let mut history = History::new(seed);
+            let mut disk = SimDisk::new();
+            disk.power_off_at(cut);
+            for life in 0..3 {
+                history.live(&disk, 25);
+                disk = disk.after_power_cut(keep, &mut rng);
+                history.recover(&disk, &format!("seed {seed} cut {cut} {keep:?} life {life}"));
+                disk.power_off_at(1 + disk.changes() + rng.below(60));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_lies_is_found_out() {
+    // The control: if what is "synced" is not kept, the same check must fail.
+    let mut history = History::new(1);
+    let disk = SimDisk::new();
+    history.live(&disk, 10);
+    let emptied = SimDisk::new();
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| history.recover(&emptied, "control")));
+    assert!(outcome.is_err());
+}
+
+#[test]
+fn the_first_error_of_the_log_is_the_last_word() {
+    for (call, nth) in [(Call::Pwrite, 1), (Call::Sync, 1), (Call::Sync, 4), (Call::SyncDir, 1), (Call::SyncDir, 2)] {
+        let mut history = History::new(nth);
+        let mut disk = SimDisk::new();
+        assert!(!history.live(&disk, 1), "a healthy start");
+        let (store, mut driver) = LogStore::open_driven("/data", options(&disk, SEGMENT)).unwrap();
+        disk.inject(Fault { call, nth, error: std::io::ErrorKind::Other });
+        let mut stopped = false;
+        for _ in 0..200 {
+            let batch = history.world.batch();
+            let pending = store.commit(batch.clone());
+            driver.turn();
+            match pending.wait() {
+                Err(flint_store::CommitError::Stopped(_)) => {
+                    stopped = true;
+                    if history.world.expect(batch.clone()).is_ok() {
+                        history.accepted.push(batch);
+                    }
+                    break;
+                }
+                got => {
+                    assert_eq!(got.clone().map(|c| c.version), history.world.expect(batch.clone()));
+                    if let Ok(commit) = got {
+                        history.accepted.push(batch);
+                        history.acknowledged = commit.version;
+                    }
+                }
+            }
+        }
+        assert!(stopped, "{call:?}");
+        // The disk is fine again: still nothing is acknowledged.
+        assert!(store.commit(Batch::new()).wait().is_err());
+        assert!(matches!(*store.health().borrow(), flint_store::Health::Stopped(_)));
+        drop((store, driver));
+        disk = disk.after_power_cut(Keep::Some, &mut Rng::new(nth));
+        history.recover(&disk, &format!("{call:?} {nth}"));
+    }
+}
