@@ -1,0 +1,108 @@
+//! Bytes out, bytes in: one HTTP/1.1 connection that is kept alive and made anew when the server closed it.
+
+use bytes::Bytes;
+use flint_base::Timestamp;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+use super::{Answer, Endpoint, Request, Target};
+use crate::Error;
+
+/// Answers above this are not read. The largest that a service gives is an invocation's 6 MB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Transport {
+    endpoint: Endpoint,
+    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+impl Transport {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint, connection: Mutex::new(None) }
+    }
+
+    pub(super) async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Error> {
+        let mut connection = self.connection.lock().await;
+        // Taken out, so that a request that is given up half-way leaves no connection with half an answer behind.
+        let mut sender = match connection.take() {
+            Some(mut kept) => match kept.ready().await {
+                Ok(()) => kept,
+                Err(_) => self.connect().await?,
+            },
+            None => self.connect().await?,
+        };
+        // A request that could not be written was not seen by the server: only then is it sent again.
+        let response = match sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut refused) => match refused.take_message() {
+                Some(request) => {
+                    sender = self.connect().await?;
+                    sender.send_request(request).await.map_err(|e| self.broken(&e))?
+                }
+                None => return Err(self.broken(refused.error())),
+            },
+        };
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|e| self.broken(&*e))?.to_bytes();
+        *connection = Some(sender);
+        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
+        let unreachable = |reason: String| Error::Unreachable { endpoint: self.endpoint.to_string(), reason };
+        let authority = self.endpoint.authority();
+        // A port that is not given is 80; an IPv6 address keeps its brackets.
+        let port_given = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+        let address = if port_given { authority.to_owned() } else { format!("{authority}:80") };
+        let stream = TcpStream::connect(&address).await.map_err(|e| unreachable(plain_io(&e)))?;
+        stream.set_nodelay(true).map_err(|e| unreachable(e.to_string()))?;
+        let (sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|e| unreachable(e.to_string()))?;
+        // The connection ends when its sender is dropped; its error reaches the sender as well.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason = format!("{reason}: {cause}");
+            source = cause.source();
+        }
+        Error::Broken { endpoint: self.endpoint.to_string(), reason }
+    }
+}
+
+/// An I/O error without the operating system's number.
+fn plain_io(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Signs with the header form of Signature Version 4.
+pub(super) fn sign(request: &Request, target: &Target, now: Timestamp) -> Result<http::Request<Full<Bytes>>, Error> {
+    // Names and paths are percent-encoded and header values are ours: what fails here is an endpoint or a key with
+    // characters that no header can hold.
+    let unusable = |e: &dyn std::fmt::Display| Error::Unusable(e.to_string());
+    let mut builder = http::Request::builder().method(request.method.clone()).uri(&request.path);
+    builder = builder.header(http::header::HOST, target.endpoint.authority());
+    for (name, value) in &request.headers {
+        builder = builder.header(*name, value);
+    }
+    let (mut parts, body) = builder.body(Full::new(request.body.clone())).map_err(|e| unusable(&e))?.into_parts();
+    let credentials = flint_wire::signer::Credentials {
+        access_key: target.credentials.access_key.clone(),
+        secret_key: flint_wire::sigv4::SecretKey::new(target.credentials.secret_key.clone()),
+        session_token: None,
+    };
+    flint_wire::signer::sign(&mut parts, &request.body, &credentials, &target.region, request.service, now)
+        .map_err(|e| unusable(&e))?;
+    Ok(http::Request::from_parts(parts, body))
+}

@@ -1,0 +1,113 @@
+//! What goes wrong for a person at a terminal: one line of cause, one line of what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no Flint server answers at {endpoint}: {reason}")]
+    Unreachable { endpoint: String, reason: String },
+    #[error("the connection to {endpoint} broke off: {reason}")]
+    Broken { endpoint: String, reason: String },
+    #[error("{operation} got no answer from {endpoint} within {seconds} s")]
+    Late { operation: &'static str, endpoint: String, seconds: u64 },
+    #[error("the request cannot be signed: {0}")]
+    Unusable(String),
+    /// The service refused. `code` and `message` are the service's own.
+    #[error("{operation}: {code}: {message}")]
+    Service { operation: &'static str, status: u16, code: String, message: String },
+    #[error("{operation} got an answer that cannot be read: {reason}")]
+    Answer { operation: &'static str, reason: String },
+    #[error("{0:?} is not an endpoint: expected http://HOST[:PORT]")]
+    Endpoint(String),
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: {reason}", path.display())]
+    Settings { path: PathBuf, reason: String },
+    /// The folder says nothing that can be run.
+    #[error("{}: {reason}", dir.display())]
+    App { dir: PathBuf, reason: String, hint: String },
+    #[error("no interpreter for {runtime} is on this machine")]
+    NoInterpreter { runtime: String, found: Vec<String> },
+    #[error("installing {} failed: {reason}", requirements.display())]
+    Requirements { requirements: PathBuf, reason: String },
+    #[error("the package {reason}")]
+    Package { reason: String, hint: String },
+    #[error("function {name} did not become ready: {reason}")]
+    NotReady { name: String, reason: String },
+}
+
+impl Error {
+    /// A file operation's error with the file's name.
+    pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::File { path, source }
+    }
+
+    /// The service's error code, where a service answered.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Error::Service { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the thing that was asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some("ResourceNotFoundException")
+    }
+
+    /// What to do next, in one line without a full stop.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::Unreachable { .. } => {
+                "start one with `flint up` or `flint dev`, or name a running one with --endpoint URL or --data DIR"
+                    .into()
+            }
+            Error::Unusable(_) => "check the region and the keys: --region, AWS_REGION, AWS_ACCESS_KEY_ID".into(),
+            Error::Broken { .. } => "see the server's log; the request may or may not have been done".into(),
+            Error::Late { .. } => "see what runs with `flint ps`, and the server's log".into(),
+            Error::Service { code, status, .. } => return service_hint(code, *status),
+            Error::Answer { .. } => "check that --endpoint names a Flint server of this version".into(),
+            Error::Endpoint(_) => "for example --endpoint http://127.0.0.1:4566".into(),
+            Error::File { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => "check the path".into(),
+                io::ErrorKind::PermissionDenied => "check who owns the file, or run as its owner".into(),
+                _ => return None,
+            },
+            Error::Settings { .. } => {
+                "the keys are name, handler, runtime, memory, timeout, environment, requirements".into()
+            }
+            Error::App { hint, .. } | Error::Package { hint, .. } => hint.clone(),
+            Error::NoInterpreter { found, .. } if found.is_empty() => {
+                "install the interpreter: it installs the requirements for the function".into()
+            }
+            Error::NoInterpreter { found, .. } => {
+                format!("install it, or say `runtime = \"{}\"` in flint.toml", found[0])
+            }
+            Error::Requirements { .. } => "pin versions that have a wheel for this interpreter".into(),
+            Error::NotReady { name, .. } => format!("flint logs {name}"),
+        })
+    }
+}
+
+fn service_hint(code: &str, status: u16) -> Option<String> {
+    Some(match code {
+        "ResourceNotFoundException" => {
+            "`aws lambda list-functions` names what is deployed; `flint deploy DIR` deploys".into()
+        }
+        "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationTokenException"
+        | "MissingAuthenticationToken" => {
+            "use the server's own keys: pass --data DIR of the server, or eval \"$(flint env --data DIR)\"".into()
+        }
+        "AccessDeniedException" => "use the keys of the account that owns it".into(),
+        "TooManyRequestsException" => "try again in a moment; `flint ps` shows what is busy".into(),
+        _ if status == 501 => "this version of Flint does not serve it".into(),
+        _ if status >= 500 => "see the server's log; `flint doctor` checks the host".into(),
+        _ => return None,
+    })
+}

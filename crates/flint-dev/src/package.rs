@@ -1,0 +1,174 @@
+//! A folder becomes a deployment package: the bytes of a zip archive that depend on nothing but the files' contents,
+//! so that unchanged code is recognised by its hash and not deployed again.
+
+mod requirements;
+mod tree;
+
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
+
+use base64::Engine as _;
+use sha2::{Digest as _, Sha256};
+use zip::write::SimpleFileOptions;
+
+use crate::python::Interpreter;
+use crate::{App, Error};
+
+pub use requirements::installed;
+pub use tree::{Entry, Kind, Tree};
+
+/// The reference's limits of a package uploaded directly, zipped and unzipped.
+///
+/// Reference: Lambda Developer Guide, "Lambda quotas".
+pub const ZIPPED_BYTES_MAX: u64 = 50 * 1024 * 1024;
+pub const UNZIPPED_BYTES_MAX: u64 = 250 * 1024 * 1024;
+
+/// A deployment package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    pub zip: Vec<u8>,
+    /// As in `CodeSha256`.
+    pub sha256_base64: String,
+    pub files: usize,
+    pub unzipped_bytes: u64,
+}
+
+/// Packages the app; its requirements, if it has any, are installed with `interpreter`.
+///
+/// Blocks: reads files and runs pip.
+///
+/// Errors: [`Error::Requirements`], [`Error::Package`] if it breaks a limit of the service, [`Error::File`].
+pub fn build(app: &App, interpreter: Option<&Interpreter>) -> Result<Package, Error> {
+    let mut tree = Tree::new();
+    // Held until the archive is written: without a cache the installed files live in a temporary folder.
+    let installed = match (&app.requirements, interpreter) {
+        (Some(file), Some(interpreter)) => Some(installed(&app.dir, file, interpreter)?),
+        _ => None,
+    };
+    if let Some(installed) = &installed {
+        tree.add_installed(installed.path())?;
+    }
+    // The app's own files come last: they win over a dependency's file of the same name.
+    tree.add_app(&app.dir)?;
+    zip(&tree)
+}
+
+fn zip(tree: &Tree) -> Result<Package, Error> {
+    let too_large = |what: &str, bytes: u64, limit: u64| Error::Package {
+        reason: format!("is {} {what}; the limit is {}", size(bytes), size(limit)),
+        hint: "leave out what the function does not need; larger files can come from a store at run time".into(),
+    };
+    let broken =
+        |e: zip::result::ZipError| Error::Package { reason: format!("cannot be written: {e}"), hint: String::new() };
+    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
+    let mut unzipped = 0;
+    for (name, entry) in tree.entries() {
+        // 1980-01-01, the earliest that the format knows, for all files: a checkout's times say nothing.
+        let options = SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
+        match &entry.kind {
+            Kind::File { executable } => {
+                let content = fs::read(&entry.source).map_err(Error::file(&entry.source))?;
+                unzipped += content.len() as u64;
+                if unzipped > UNZIPPED_BYTES_MAX {
+                    return Err(too_large("or more unzipped", unzipped, UNZIPPED_BYTES_MAX));
+                }
+                let mode = if *executable { 0o755 } else { 0o644 };
+                archive.start_file(name, options.unix_permissions(mode)).map_err(broken)?;
+                archive.write_all(&content).map_err(Error::file(&entry.source))?;
+            }
+            Kind::Link { to } => archive.add_symlink(name, to, options).map_err(broken)?,
+        }
+    }
+    let zip = archive.finish().map_err(broken)?.into_inner();
+    if zip.len() as u64 > ZIPPED_BYTES_MAX {
+        return Err(too_large("zipped", zip.len() as u64, ZIPPED_BYTES_MAX));
+    }
+    let sha256_base64 = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(&zip));
+    Ok(Package { zip, sha256_base64, files: tree.entries().len(), unzipped_bytes: unzipped })
+}
+
+fn size(bytes: u64) -> String {
+    flint_model::ByteCount(bytes).to_string()
+}
+
+/// Whether a path can be executed by anyone.
+fn is_executable(meta: &fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    meta.permissions().mode() & 0o111 != 0
+}
+
+fn read_dir_sorted(dir: &Path) -> Result<Vec<fs::DirEntry>, Error> {
+    let mut entries = fs::read_dir(dir).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(Error::file(dir))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    Ok(entries)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn app(dir: &Path) -> App {
+        write(&dir.join("app.py"), "def handler(e, c): return e\n");
+        App::read(dir, Some("f")).unwrap()
+    }
+
+    #[test]
+    fn the_bytes_depend_on_the_contents_alone() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for dir in [&one, &two] {
+            write(&dir.path().join("lib/b.py"), "b");
+            write(&dir.path().join("lib/a.py"), "a");
+        }
+        let first = build(&app(one.path()), None).unwrap();
+        let file = fs::File::open(two.path().join("lib/a.py")).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
+        fs::set_permissions(two.path().join("lib/a.py"), fs::Permissions::from_mode(0o600)).unwrap();
+        let second = build(&app(two.path()), None).unwrap();
+        assert_eq!(first, second);
+        write(&two.path().join("lib/a.py"), "changed");
+        assert_ne!(first.sha256_base64, build(&app(two.path()), None).unwrap().sha256_base64);
+    }
+
+    #[test]
+    fn holds_what_it_should_with_its_modes() {
+        let dir = tempfile::tempdir().unwrap();
+        for junk in
+            [".git/config", "__pycache__/a.pyc", ".venv/x", ".flint/log", "env/pyvenv.cfg", "a/__pycache__/b.pyc"]
+        {
+            write(&dir.path().join(junk), "junk");
+        }
+        write(&dir.path().join("run.sh"), "#!/bin/sh\n");
+        fs::set_permissions(dir.path().join("run.sh"), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("run.sh", dir.path().join("link")).unwrap();
+        let package = build(&app(dir.path()), None).unwrap();
+        let mut archive = zip::ZipArchive::new(Cursor::new(package.zip)).unwrap();
+        let mut seen = Vec::new();
+        for i in 0..archive.len() {
+            let mut file = archive.by_index(i).unwrap();
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            seen.push((file.name().unwrap().into_owned(), file.unix_mode().unwrap() & 0o777, file.is_symlink()));
+        }
+        let expected = [("app.py", 0o644, false), ("link", 0o777, true), ("run.sh", 0o755, false)];
+        assert_eq!(seen, expected.map(|(n, m, l)| (n.to_owned(), m, l)));
+    }
+
+    #[test]
+    fn a_link_that_leaves_the_folder_is_refused() {
+        for to in ["/etc/passwd", "../outside", "lib/../../outside"] {
+            let dir = tempfile::tempdir().unwrap();
+            std::os::unix::fs::symlink(to, dir.path().join("link")).unwrap();
+            let error = build(&app(dir.path()), None).unwrap_err();
+            assert!(error.to_string().contains("leaves the folder"), "{error}");
+        }
+    }
+}
