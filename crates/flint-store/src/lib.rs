@@ -7,6 +7,8 @@
 //! Reading order: [`key`], [`batch`], [`store`], [`journal`], [`record`], [`blobs`], [`disk`], [`log`].
 
 pub mod batch;
+#[doc(hidden)]
+pub mod bench;
 pub mod blobs;
 mod codec;
 pub mod disk;

@@ -1,0 +1,15 @@
+//! `store_bench DIR [SECONDS [CALLERS]]`: the log against the disk's own speed, one line of JSON.
+
+use std::path::Path;
+
+fn main() -> std::io::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let Some(dir) = args.next() else {
+        return Err(std::io::Error::other("usage: store_bench DIR [SECONDS [CALLERS]]"));
+    };
+    let mut number = |default: u32| args.next().map_or(Ok(default), |n| n.parse().map_err(std::io::Error::other));
+    let (seconds, callers) = (number(10)?, number(64)?);
+    let report = flint_store::bench::run(Path::new(&dir), seconds, callers as usize)?;
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}

@@ -1,0 +1,240 @@
+//! How fast the log is against what the disk gives: a plain append with `fdatasync`, and the same into written zeros.
+//!
+//! Many callers, each waiting for its own answer; one writer that takes all that waits, writes once and syncs once. The
+//! engines run in alternating short turns, each on fresh files, and are compared turn by turn, because a shared disk
+//! moves by a factor within minutes. Absolute figures are this machine's; the ratios are the measure.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use flint_base::{Clock, SystemClock};
+
+use crate::batch::Batch;
+use crate::key::{Key, Keyspace};
+use crate::log::{LogStore, Options};
+use crate::store::Store;
+
+const RECORD: usize = 512;
+const ROW: usize = 16;
+const TURN: Duration = Duration::from_millis(300);
+const ZEROED: u64 = 64 << 20;
+
+/// What one engine did, medians over its turns.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figures {
+    pub engine: &'static str,
+    pub sends_per_second: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+    /// Its rate over the plain append's in the same rotation, median.
+    pub times_append: f64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub callers: usize,
+    pub record_bytes: usize,
+    pub rotations: usize,
+    pub engines: Vec<Figures>,
+}
+
+impl Report {
+    /// The log's rate over plain append and `fdatasync`, the median of all rotations.
+    pub fn log_times_append(&self) -> f64 {
+        self.engines.iter().find(|f| f.engine == LOG).map_or(0.0, |f| f.times_append)
+    }
+}
+
+const APPEND: &str = "append+fdatasync";
+const ZEROS: &str = "written-zeros";
+const LOG: &str = "log";
+
+/// Runs for about `seconds` in `dir`, which must lie on the disk in question; cleans up after itself.
+pub fn run(dir: &Path, seconds: u32, callers: usize) -> io::Result<Report> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
+    let rotations = (seconds as usize * 1000 / (3 * TURN.as_millis() as usize)).max(3);
+    let mut turns: [Vec<Turn>; 3] = Default::default();
+    for rotation in 0..rotations {
+        for place in 0..3 {
+            // Another order each time, so that no engine always follows the same one.
+            let engine = (place + rotation) % 3;
+            let dir = dir.join("turn");
+            std::fs::create_dir_all(&dir)?;
+            let turn = match engine {
+                0 => turn_of(&runtime, &clock, callers, Floor::start(&dir, None)?),
+                1 => turn_of(&runtime, &clock, callers, Floor::start(&dir, Some(ZEROED))?),
+                _ => turn_of(&runtime, &clock, callers, Log::start(&dir)?),
+            };
+            turns[engine].push(turn);
+            std::fs::remove_dir_all(&dir)?;
+        }
+    }
+    let figures = |(engine, mine): (&'static str, &Vec<Turn>)| Figures {
+        engine,
+        sends_per_second: median(mine.iter().map(|t| t.rate)),
+        p50_ms: median(mine.iter().map(|t| t.p50_ms)),
+        p99_ms: median(mine.iter().map(|t| t.p99_ms)),
+        times_append: median(mine.iter().zip(&turns[0]).map(|(mine, floor)| mine.rate / floor.rate)),
+    };
+    let engines = [APPEND, ZEROS, LOG].into_iter().zip(&turns).map(figures).collect();
+    Ok(Report { callers, record_bytes: RECORD, rotations, engines })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+struct Turn {
+    rate: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+trait Engine: Send + Sync + 'static {
+    fn send(&self, caller: u64, n: u64) -> impl Future<Output = ()> + Send;
+}
+
+fn turn_of(runtime: &tokio::runtime::Runtime, clock: &Arc<dyn Clock>, callers: usize, engine: impl Engine) -> Turn {
+    let engine = Arc::new(engine);
+    let start = clock.monotonic();
+    let tasks: Vec<_> = (0..callers as u64)
+        .map(|caller| {
+            let (engine, clock) = (Arc::clone(&engine), Arc::clone(clock));
+            runtime.spawn(async move {
+                let mut spans = Vec::new();
+                let mut now = clock.monotonic();
+                while now - start < TURN {
+                    engine.send(caller, spans.len() as u64).await;
+                    let then = std::mem::replace(&mut now, clock.monotonic());
+                    spans.push(now - then);
+                }
+                spans
+            })
+        })
+        .collect();
+    let mut spans: Vec<Duration> =
+        tasks.into_iter().flat_map(|task| runtime.block_on(task).expect("a caller does not panic")).collect();
+    let elapsed = clock.monotonic() - start;
+    spans.sort_unstable();
+    let at = |percent: usize| spans[(spans.len() * percent / 100).min(spans.len() - 1)].as_secs_f64() * 1000.0;
+    Turn { rate: spans.len() as f64 / elapsed.as_secs_f64(), p50_ms: at(50), p99_ms: at(99) }
+}
+
+struct Log(LogStore);
+
+impl Log {
+    const RECORDS: Keyspace = Keyspace::new("records");
+    const ROWS: Keyspace = Keyspace::new("rows");
+
+    fn start(dir: &Path) -> io::Result<Self> {
+        LogStore::open(dir, Options::default()).map(Self).map_err(io::Error::other)
+    }
+}
+
+impl Engine for Log {
+    async fn send(&self, caller: u64, n: u64) {
+        let key = Key::default().u64(caller).u64(n);
+        let batch = Batch::new().put(Self::RECORDS, key.clone(), vec![7; RECORD]).put(Self::ROWS, key, vec![7; ROW]);
+        self.0.commit(batch).await.expect("the disk of a bench works");
+    }
+}
+
+/// The floor: no checks, no checksums, no state.
+struct Floor {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Bounded by the number of callers: each waits for its answer.
+    waiting: Mutex<(Vec<oneshot::Sender<()>>, bool)>,
+    arrived: Condvar,
+}
+
+impl Floor {
+    fn start(dir: &Path, zeroed: Option<u64>) -> io::Result<Self> {
+        let mut file = File::create(dir.join("floor"))?;
+        for _ in 0..zeroed.unwrap_or(0) >> 20 {
+            file.write_all(&[0; 1 << 20])?;
+        }
+        file.sync_all()?;
+        File::open(dir)?.sync_all()?;
+        let queue = Arc::new(Queue::default());
+        let thread = thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.run(&file, zeroed)
+        });
+        Ok(Self { queue, thread: Some(thread) })
+    }
+}
+
+impl Queue {
+    fn push(&self, reply: oneshot::Sender<()>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.0.push(reply);
+        if waiting.0.len() == 1 {
+            self.arrived.notify_one();
+        }
+    }
+
+    fn run(&self, file: &File, wrap: Option<u64>) {
+        let mut offset = 0;
+        let mut bytes = Vec::new();
+        loop {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            while waiting.0.is_empty() {
+                if waiting.1 {
+                    return;
+                }
+                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            }
+            let group = std::mem::take(&mut waiting.0);
+            drop(waiting);
+            bytes.clear();
+            for _ in &group {
+                bytes.extend_from_slice(&[7; RECORD + ROW]);
+            }
+            if wrap.is_some() {
+                bytes.resize(bytes.len().next_multiple_of(4096), 0);
+            }
+            if wrap.is_some_and(|end| offset + bytes.len() as u64 > end) {
+                offset = 0;
+            }
+            file.write_all_at(&bytes, offset).and_then(|()| file.sync_data()).expect("the disk of a bench works");
+            offset += bytes.len() as u64;
+            for reply in group {
+                let _ = reply.send(());
+            }
+        }
+    }
+}
+
+impl Engine for Floor {
+    async fn send(&self, _caller: u64, _n: u64) {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(reply);
+        answer.await.expect("the writer answers");
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.queue.arrived.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
