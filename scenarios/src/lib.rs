@@ -1,1 +1,7 @@
+//! Whole-system trials. The stories are Python (`py/`, stock SDKs over the wire); this crate holds what must be quick:
+//! the load generator (`load`) and the smallest function (`echo-bootstrap`). Nothing here is shipped.
 
+pub mod client;
+pub mod clock;
+pub mod figures;
+pub mod server;

@@ -126,21 +126,24 @@ fn perform(check: &Check, flint: &Path, folder: &Path, key: &str) -> Result<Reco
 }
 
 impl Bound {
-    /// Why the bound does not hold, if it does not. A missing figure breaks it.
+    /// Why the bound does not hold, if it does not. Every value of that name must hold; a missing one breaks it.
     fn broken(&self, figures: &str) -> Option<String> {
         let (name, holds, word, bound): (_, fn(f64, f64) -> bool, _, _) = match self {
             Bound::AtLeast(name, bound) => (*name, |value, bound| value >= bound, "at least", *bound),
             Bound::AtMost(name, bound) => (*name, |value, bound| value <= bound, "at most", *bound),
         };
-        let mut values = figures.lines().filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some(name)).then(|| words.next()?.parse::<f64>().ok())?
-        });
-        match values.next_back() {
-            None => Some(format!("the figure {name} is missing")),
-            Some(value) if holds(value, bound) => None,
-            Some(value) => Some(format!("{name} is {value}, wanted {word} {bound}")),
+        let values: Vec<f64> = figures
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                (words.next() == Some(name)).then(|| words.next()?.parse().ok())?
+            })
+            .collect();
+        if values.is_empty() {
+            return Some(format!("the figure {name} is missing"));
         }
+        let value = values.into_iter().find(|value| !holds(*value, bound))?;
+        Some(format!("{name} is {value}, wanted {word} {bound}"))
     }
 }
 

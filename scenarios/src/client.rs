@@ -1,0 +1,91 @@
+//! One signed keep-alive connection to a server.
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use flint_base::{Clock, SystemClock};
+use flint_wire::signer::{self, Credentials};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use crate::server::Server;
+
+pub struct Client {
+    sender: SendRequest<Full<Bytes>>,
+    address: String,
+    credentials: Credentials,
+    region: String,
+    clock: SystemClock,
+}
+
+impl Client {
+    pub async fn connect(server: &Server) -> Result<Self> {
+        let stream = TcpStream::connect(&server.address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(async move {
+            // A connection that breaks shows up at the sender.
+            let _ = connection.await;
+        });
+        Ok(Client {
+            sender,
+            address: server.address.clone(),
+            credentials: server.credentials.clone(),
+            region: server.region.clone(),
+            clock: SystemClock::new(),
+        })
+    }
+
+    /// Sends one request to the functions API and returns what came back.
+    pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        let (mut parts, ()) = request.header("content-type", "application/json").body(())?.into_parts();
+        signer::sign(&mut parts, &body, &self.credentials, &self.region, "lambda", self.clock.now())?;
+        // The connection is made already: only the path goes on the wire.
+        parts.uri = path.parse()?;
+        let response = self.sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
+    pub async fn invoke(&mut self, name: &str, payload: Bytes) -> Result<Bytes> {
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        let (status, body) = self.call(Method::POST, &path, payload).await?;
+        if status != StatusCode::OK {
+            bail!("invoke answered {status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(body)
+    }
+
+    /// Creates a function and waits until it is active.
+    pub async fn create(&mut self, name: &str, runtime: &str, handler: &str, archive: &[u8]) -> Result<()> {
+        use base64::Engine as _;
+        let document = serde_json::json!({
+            "FunctionName": name,
+            "Runtime": runtime,
+            "Handler": handler,
+            "Role": "arn:aws:iam::000000000000:role/load",
+            "Timeout": 30,
+            "MemorySize": 128,
+            "Code": { "ZipFile": base64::engine::general_purpose::STANDARD.encode(archive) },
+        });
+        let (status, body) = self.call(Method::POST, "/2015-03-31/functions", document.to_string().into()).await?;
+        if !status.is_success() {
+            bail!("create answered {status}: {}", String::from_utf8_lossy(&body));
+        }
+        for _ in 0..500 {
+            let path = format!("/2015-03-31/functions/{name}/configuration");
+            let (_, body) = self.call(Method::GET, &path, Bytes::new()).await?;
+            let configuration: Value = serde_json::from_slice(&body).context("a configuration")?;
+            match configuration["State"].as_str() {
+                Some("Active") => return Ok(()),
+                Some("Pending") => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                _ => bail!("{name} became {body:?}"),
+            }
+        }
+        bail!("{name} did not become active within 5 s")
+    }
+}
