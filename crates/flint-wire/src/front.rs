@@ -1,0 +1,13 @@
+//! The HTTP front: a request's way in and out.
+//!
+//! One request goes: limits, gate's first look, route, claim, body (bounded, hashed as it comes), signature, decode,
+//! Switchboard, encode. Each step is a file or a function of its own; [`request`] reads like this sentence.
+
+mod body;
+mod health;
+mod options;
+mod request;
+mod serve;
+
+pub use options::{FrontOptions, Limits};
+pub use serve::Front;

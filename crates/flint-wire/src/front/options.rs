@@ -1,0 +1,69 @@
+//! What the front is built from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flint_base::Clock;
+use flint_kit::{Doc, Switchboard};
+use flint_model::Region;
+
+use crate::gate::Gate;
+
+/// Everything that the front needs from the roof.
+#[derive(Clone)]
+pub struct FrontOptions {
+    pub switchboard: Arc<Switchboard>,
+    pub gate: Gate,
+    /// The region of callers that name none (`dev` only; a signature always names one).
+    pub region: Region,
+    pub clock: Arc<dyn Clock>,
+    /// The document that `GET /_flint/health` answers.
+    pub health: Arc<dyn Fn() -> Doc + Send + Sync>,
+    pub limits: Limits,
+}
+
+/// Bounds on what callers may use. The limits on bodies are per operation, in the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time; more wait in the listener's queue.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    pub header_fields: usize,
+    /// From the connection (or the last answer) to the end of a request's head.
+    pub head_wait: Duration,
+    /// For the next piece of a request's body, and the grace that the rate below starts from.
+    pub body_wait: Duration,
+    /// The slowest body, in bytes a second, once `body_wait` is over.
+    pub body_rate: u64,
+    /// Bytes of request bodies held at a time, over all connections.
+    pub buffered_bytes: usize,
+    /// For calls under way when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            head_bytes: 64 * 1024,
+            header_fields: 100,
+            head_wait: Duration::from_secs(60),
+            body_wait: Duration::from_secs(20),
+            body_rate: 16 * 1024,
+            buffered_bytes: 1 << 30,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl fmt::Debug for FrontOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrontOptions")
+            .field("gate", &self.gate)
+            .field("region", &self.region)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! One request, from its head to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flint_base::{RequestId, Timestamp};
+use flint_kit::{Ctx, Fault, Input, Output, Switchboard};
+use flint_model::Place;
+use http::Request;
+use http::request::Parts;
+
+use super::body::{self, Arrived, Budget};
+use super::{FrontOptions, health};
+use crate::codec::{self, Answer, Incoming};
+use crate::gate::{Gate, host_of, scope_service};
+use crate::route::{self, Call, Route};
+use crate::shape::{Protocol, ServiceModel};
+use crate::sigv4::{Claim, Expected, Refusal, Verified, canonical};
+
+/// Bodies of requests that go nowhere.
+const STRAY_BODY: usize = 1 << 20;
+
+/// Longer trace headers are not passed on.
+const TRACE: usize = 1024;
+
+/// A fault and the words to tell it in.
+struct Refused {
+    protocol: Protocol,
+    service: Option<&'static ServiceModel>,
+    fault: Fault,
+}
+
+/// Answers one request. `port` is the listener's own.
+pub(super) async fn answer<B>(options: &FrontOptions, budget: &Arc<Budget>, port: u16, request: Request<B>) -> Answer
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let id = RequestId::random();
+    let started = options.clock.monotonic();
+    let (head, body) = request.into_parts();
+    let mut what = (head.method.as_str().to_owned(), head.uri.path().to_owned());
+    let answer = match serve(options, budget, port, &head, body, id, &mut what).await {
+        Ok(answer) => answer,
+        Err(refused) => {
+            log_source(&refused.fault, id);
+            codec::fault::encode(refused.protocol, refused.service, &refused.fault, id)
+        }
+    };
+    let took = options.clock.monotonic().saturating_sub(started);
+    tracing::debug!(
+        request_id = %id, service = what.0, operation = what.1, status = answer.status().as_u16(),
+        ms = took.as_secs_f64() * 1e3, "request"
+    );
+    answer
+}
+
+/// The way in, station by station.
+async fn serve<B>(
+    options: &FrontOptions,
+    budget: &Arc<Budget>,
+    port: u16,
+    head: &Parts,
+    body: B,
+    id: RequestId,
+    what: &mut (String, String),
+) -> Result<Answer, Refused>
+where
+    B: http_body::Body<Data = Bytes>,
+{
+    let received = options.clock.now();
+    let route = route::route(head);
+    let told = (route.protocol(), route.service());
+    let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
+
+    // A web page must not even learn whether we are here.
+    if let Gate::Dev(dev) = &options.gate {
+        dev.origin(head, port)
+            .map_err(|shut| refused(Fault::client(403, "AccessDeniedException", shut.to_string())))?;
+    }
+    if let Some(mut answer) = health::answer(head, &*options.health) {
+        codec::stamp(&mut answer, id);
+        return Ok(answer);
+    }
+    let claim = claim(options, head, &route, received).map_err(|r| refused(r.fault(told.0)))?;
+
+    let (limit, name) = match &route {
+        Route::Operation(call) => (call.operation.body_limit, call.operation.name),
+        _ => (STRAY_BODY, ""),
+    };
+    let hashed = matches!(claim, Admission::Claimed(_));
+    let arrived = body::read(&head.headers, body, limit, &options.limits, budget, hashed).await;
+    let Arrived { bytes, hash, held } = arrived.map_err(|e| refused(e.fault(name)))?;
+    let caller = claim.admit(options, head, hash.as_deref().unwrap_or("")).map_err(|r| refused(r.fault(told.0)))?;
+
+    // From here on the caller is known.
+    let call = match route {
+        Route::Operation(call) => call,
+        Route::Miss { fault, .. } => return Err(refused(fault)),
+        Route::Form(service) => {
+            let query = head.uri.query().unwrap_or("");
+            route::by_form(service, scope_of(head), &bytes, query).map_err(refused)?
+        }
+    };
+    (what.0, what.1) = (call.service.name.to_owned(), call.operation.name.to_owned());
+    let told = (call.service.protocol, Some(call.service));
+    let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
+    let input = decode(&options.switchboard, &call, head, bytes).map_err(refused)?;
+    let ctx = context(&caller, head, id, received, port);
+    let output = run(Arc::clone(&options.switchboard), ctx, &call, input).await.map_err(refused)?;
+    drop(held);
+    codec::encode(call.service, call.operation, output, id).map_err(refused)
+}
+
+/// What stands between a head that looks right and a caller who is known.
+enum Admission {
+    Claimed(Claim),
+    Trusted(Verified),
+}
+
+impl Admission {
+    fn admit(self, options: &FrontOptions, head: &Parts, hash: &str) -> Result<Verified, Refusal> {
+        match (self, &options.gate) {
+            (Admission::Trusted(verified), _) => Ok(verified),
+            (Admission::Claimed(claim), Gate::Signed { keys, .. }) => claim.verify(&signed_parts(head), hash, &**keys),
+            (Admission::Claimed(_), Gate::Dev(_)) => Err(Refusal::Missing),
+        }
+    }
+}
+
+fn claim(options: &FrontOptions, head: &Parts, route: &Route, now: Timestamp) -> Result<Admission, Refusal> {
+    match &options.gate {
+        Gate::Dev(dev) => dev.admit(head, &options.region).map(Admission::Trusted),
+        Gate::Signed { regions, .. } => {
+            let service = route.service().map(|s| s.signing_name);
+            let expected = Expected { service, regions, now };
+            Claim::read(&signed_parts(head), &expected).map(Admission::Claimed)
+        }
+    }
+}
+
+fn signed_parts(head: &Parts) -> canonical::Parts<'_> {
+    canonical::Parts {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or(""),
+        headers: &head.headers,
+        authority: head.uri.authority().map(|a| a.as_str()),
+    }
+}
+
+fn scope_of(head: &Parts) -> &str {
+    head.headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(scope_service).unwrap_or("")
+}
+
+fn decode(switchboard: &Switchboard, call: &Call, head: &Parts, body: Bytes) -> Result<Input, Fault> {
+    if !switchboard.serves(call.service.name, call.operation.name) {
+        return Err(Fault::not_served(format_args!("{}.{}", call.service.name, call.operation.name)));
+    }
+    let incoming =
+        Incoming { headers: &head.headers, query: head.uri.query().unwrap_or(""), labels: &call.labels, body };
+    codec::decode(call.service, call.operation, incoming)
+}
+
+fn context(caller: &Verified, head: &Parts, request_id: RequestId, received: Timestamp, port: u16) -> Ctx {
+    let host = host_of(head);
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let base_url = if !host.is_empty() && host.len() <= 255 && host.bytes().all(legal) {
+        format!("http://{host}")
+    } else {
+        format!("http://127.0.0.1:{port}")
+    };
+    let trace = head.headers.get("x-amzn-trace-id").and_then(|v| v.to_str().ok()).filter(|t| t.len() <= TRACE);
+    Ctx {
+        request_id,
+        place: Place { account: caller.principal().account().clone(), region: caller.region().clone() },
+        principal: caller.principal().clone(),
+        received,
+        base_url: base_url.into(),
+        lineage: None,
+        trace: trace.map(Arc::from),
+    }
+}
+
+/// Calls the operation on a task of its own: a caller who hangs up does not stop it half-way, and a panic in it ends
+/// this request alone.
+async fn run(switchboard: Arc<Switchboard>, ctx: Ctx, call: &Call, input: Input) -> Result<Output, Fault> {
+    let (service, operation) = (call.service.name, call.operation.name);
+    let task = tokio::spawn(async move { switchboard.call(&ctx, service, operation, input).await });
+    match task.await {
+        Ok(result) => result,
+        Err(error) => Err(codec::internal(format!("{service}.{operation}: {error}"))),
+    }
+}
+
+fn log_source(fault: &Fault, id: RequestId) {
+    if let Some(source) = &fault.source {
+        tracing::error!(request_id = %id, code = %fault.code, source = %source, "a request failed on our side");
+    }
+}

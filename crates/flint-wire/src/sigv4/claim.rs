@@ -1,0 +1,299 @@
+//! What a request says about who signed it, and the check of it.
+
+use flint_base::Timestamp;
+use flint_kit::Principal;
+use flint_model::Region;
+use http::HeaderMap;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+use super::canonical::{self, Parts, PathRule};
+use super::key::{self, Keys, SecretKey};
+use super::{ALGORITHM, Refusal, TERMINATOR, time};
+
+/// How far a request's date may be from ours, either way.
+pub const SKEW: Duration = Duration::from_secs(15 * 60);
+
+/// A caller whose signature was verified (or, by `dev`'s gate, taken on trust). Nothing else makes one.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    principal: Principal,
+    region: Region,
+}
+
+impl Verified {
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The region of the credential scope.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// For `dev`'s gate alone, which says so when the server starts.
+    pub(crate) fn taken_on_trust(principal: Principal, region: Region) -> Self {
+        Self { principal, region }
+    }
+}
+
+/// What a signature must be scoped to.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The signing name of the service that the request names by its target or path; `None` if only the scope says.
+    pub service: Option<&'a str>,
+    /// The regions that we answer for; empty for any well-formed one.
+    pub regions: &'a [Region],
+    pub now: Timestamp,
+}
+
+/// A signature that is well formed, in scope and in time, and not yet verified.
+#[derive(Debug)]
+pub struct Claim {
+    access_key: String,
+    region: Region,
+    service: String,
+    date: String,
+    signed: Vec<String>,
+    signature: String,
+    /// The payload hash that the request announces.
+    announced: Option<String>,
+}
+
+impl Claim {
+    /// Reads and checks everything that needs neither the body nor a secret.
+    pub fn read(parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Self, Refusal> {
+        refuse_query_form(parts.query)?;
+        let header = single(parts.headers, "authorization")?.ok_or(Refusal::Missing)?;
+        let fields = Fields::parse(header)?;
+        let scope = Scope::parse(fields.credential)?;
+        let date = request_date(parts.headers)?;
+        scope.check(expected, &date)?;
+        let signed = signed_headers(fields.signed_headers, parts)?;
+        if parts.headers.contains_key("x-amz-security-token") {
+            // There are no sessions yet, so no token can be a good one.
+            return Err(Refusal::Unrecognized);
+        }
+        let announced = single(parts.headers, "x-amz-content-sha256")?.map(str::to_owned);
+        if announced.as_deref().is_some_and(|hash| !is_hash(hash)) {
+            return Err(Refusal::invalid(
+                "The value of 'x-amz-content-sha256' must be the SHA-256 of the payload in lower-case hex; unsigned and \
+                 streaming payloads are not served here.",
+            ));
+        }
+        if !is_hash(fields.signature) {
+            return Err(Refusal::Mismatch);
+        }
+        Ok(Self {
+            access_key: scope.access_key.to_owned(),
+            region: scope.region,
+            service: scope.service.to_owned(),
+            date: date.text,
+            signed,
+            signature: fields.signature.to_owned(),
+            announced,
+        })
+    }
+
+    /// The signing name of the service in the scope.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// Checks the payload and the signature. `payload_hash` is the SHA-256 of the body as sent, in lower-case hex.
+    pub fn verify(&self, parts: &Parts<'_>, payload_hash: &str, keys: &dyn Keys) -> Result<Verified, Refusal> {
+        let signed: Vec<&str> = self.signed.iter().map(String::as_str).collect();
+        let rule = if self.service == "s3" { PathRule::Once } else { PathRule::Twice };
+        let canonical = canonical::request(parts, &signed, payload_hash, rule)?;
+        let owner = keys.owner(&self.access_key);
+        let nobody = SecretKey::new("no key has this secret; it only costs the same time to check");
+        let secret = owner.as_ref().map_or(&nobody, |o| &o.secret);
+        let good = key::signature(secret, &self.date, self.region.as_str(), &self.service, &canonical);
+        let payload = self.announced.as_deref().unwrap_or(payload_hash);
+        let matches =
+            good.as_bytes().ct_eq(self.signature.as_bytes()) & payload.as_bytes().ct_eq(payload_hash.as_bytes());
+        let owner = owner.ok_or(Refusal::Unrecognized)?;
+        if bool::from(matches) {
+            Ok(Verified { principal: owner.principal, region: self.region.clone() })
+        } else {
+            Err(Refusal::Mismatch)
+        }
+    }
+}
+
+/// The parameters of the `Authorization` header.
+struct Fields<'a> {
+    credential: &'a str,
+    signed_headers: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Fields<'a> {
+    fn parse(header: &'a str) -> Result<Self, Refusal> {
+        let (algorithm, rest) = header.split_once(' ').unwrap_or((header, ""));
+        if algorithm != ALGORITHM {
+            return Err(Refusal::incomplete(format!(
+                "Unsupported AWS 'algorithm': expected '{ALGORITHM}' at the start of the Authorization header."
+            )));
+        }
+        let (mut credential, mut signed_headers, mut signature) = (None, None, None);
+        for field in rest.split(',') {
+            let (name, value) = field.trim_matches(' ').split_once('=').unwrap_or(("", ""));
+            let slot = match name {
+                "Credential" => &mut credential,
+                "SignedHeaders" => &mut signed_headers,
+                "Signature" => &mut signature,
+                _ => return Err(Refusal::incomplete("Authorization header holds a part that is not 'name=value'.")),
+            };
+            if slot.replace(value).is_some() {
+                return Err(Refusal::incomplete(format!("Authorization header holds '{name}' twice.")));
+            }
+        }
+        let mut missing = String::new();
+        for (name, value) in [("Credential", credential), ("Signature", signature), ("SignedHeaders", signed_headers)] {
+            if value.is_none_or(str::is_empty) {
+                missing.push_str(&format!("Authorization header requires '{name}' parameter. "));
+            }
+        }
+        match (credential, signed_headers, signature) {
+            (Some(credential), Some(signed_headers), Some(signature)) if missing.is_empty() => {
+                Ok(Self { credential, signed_headers, signature })
+            }
+            _ => Err(Refusal::Incomplete(missing.trim_end().to_owned())),
+        }
+    }
+}
+
+struct Scope<'a> {
+    access_key: &'a str,
+    day: &'a str,
+    region: Region,
+    service: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    fn parse(credential: &'a str) -> Result<Self, Refusal> {
+        let parts: Vec<&str> = credential.split('/').collect();
+        let [access_key, day, region, service, terminator] = parts[..] else {
+            return Err(Refusal::incomplete(
+                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.",
+            ));
+        };
+        if terminator != TERMINATOR {
+            return Err(Refusal::invalid(format!(
+                "Credential should be scoped with a valid terminator: '{TERMINATOR}'."
+            )));
+        }
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        if access_key.is_empty() || access_key.len() > 128 || !access_key.bytes().all(legal) {
+            return Err(Refusal::Unrecognized);
+        }
+        let region = region.parse().map_err(|_| Refusal::invalid("Credential should be scoped to a valid region."))?;
+        Ok(Self { access_key, day, region, service })
+    }
+
+    fn check(&self, expected: &Expected<'_>, date: &RequestDate) -> Result<(), Refusal> {
+        if let Some(service) = expected.service
+            && service != self.service
+        {
+            return Err(Refusal::invalid(format!("Credential should be scoped to correct service: '{service}'.")));
+        }
+        if !expected.regions.is_empty() && !expected.regions.contains(&self.region) {
+            return Err(Refusal::invalid("Credential should be scoped to a valid region."));
+        }
+        let (now, at) = (expected.now, date.at);
+        let (now_text, text) = (time::basic(now), &date.text);
+        if now.since(at) > SKEW {
+            let edge = time::basic(Timestamp::from_millis(now.as_millis() - SKEW.as_millis() as i64));
+            return Err(Refusal::invalid(format!(
+                "Signature expired: {text} is now earlier than {edge} ({now_text} - 15 min.)"
+            )));
+        }
+        if at.since(now) > SKEW {
+            let edge = time::basic(now.saturating_add(SKEW));
+            return Err(Refusal::invalid(format!(
+                "Signature not yet current: {text} is still later than {edge} ({now_text} + 15 min.)"
+            )));
+        }
+        let day = &text[..8];
+        if day != self.day {
+            return Err(Refusal::invalid(format!(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != \
+                 '{day}', from '{text}'.",
+                self.day
+            )));
+        }
+        Ok(())
+    }
+}
+
+struct RequestDate {
+    at: Timestamp,
+    /// In the basic form, sixteen ASCII characters.
+    text: String,
+}
+
+/// `X-Amz-Date`, else `Date`.
+fn request_date(headers: &HeaderMap) -> Result<RequestDate, Refusal> {
+    let missing = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.";
+    let at = match single(headers, "x-amz-date")? {
+        Some(text) => time::parse_basic(text),
+        None => time::parse_date(single(headers, "date")?.ok_or_else(|| Refusal::incomplete(missing))?),
+    };
+    let at = at.ok_or_else(|| {
+        Refusal::incomplete("Date must be in ISO-8601 'basic format', such as '20261121T090000Z', or an HTTP date.")
+    })?;
+    let text = time::basic(at);
+    if text.len() == 16 { Ok(RequestDate { at, text }) } else { Err(Refusal::incomplete(missing)) }
+}
+
+/// The list of signed headers: lower case, sorted, each once, with `host` and every `x-amz-*` header in it.
+fn signed_headers(list: &str, parts: &Parts<'_>) -> Result<Vec<String>, Refusal> {
+    let names: Vec<&str> = list.split(';').collect();
+    let lower = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
+    if !names.iter().all(|n| lower(n)) || !names.windows(2).all(|w| w[0] < w[1]) {
+        return Err(Refusal::invalid("SignedHeaders must be lower-case names, sorted, each once."));
+    }
+    let demand = |name: &str| {
+        if names.binary_search(&name).is_ok() {
+            Ok(())
+        } else {
+            Err(Refusal::invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")))
+        }
+    };
+    demand("host")?;
+    for name in parts.headers.keys().map(|n| n.as_str()).filter(|n| n.starts_with("x-amz-")) {
+        demand(name)?;
+    }
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// A request is signed in its header or in its query, never in both; the query form is not verified yet.
+fn refuse_query_form(query: &str) -> Result<(), Refusal> {
+    const NAMES: &[&str] =
+        &["x-amz-signature", "x-amz-credential", "x-amz-algorithm", "x-amz-security-token", "awsaccesskeyid"];
+    for pair in query.split('&') {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
+        if NAMES.contains(&name.as_str()) {
+            return Err(Refusal::NotServed("signatures in the query string"));
+        }
+    }
+    Ok(())
+}
+
+/// The value of a header that may be there once.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::incomplete(format!("The request holds the header '{name}' more than once.")));
+    }
+    let text = value.to_str().map_err(|_| Refusal::incomplete(format!("The header '{name}' is not text.")))?;
+    Ok(Some(text.trim_matches([' ', '\t'])))
+}
+
+/// Sixty-four lower-case hex digits.
+fn is_hash(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
