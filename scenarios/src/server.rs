@@ -93,7 +93,9 @@ impl Server {
         let newest = runtimes.iter().max_by_key(|r| minor(r)).filter(|r| minor(r).is_some());
         let newest = newest.context("the host offers no Python")?;
         let text = |name: &str| newest[name].as_str().unwrap_or_default().to_owned();
-        Ok(Python { identifier: text("Identifier"), interpreter: text("Source").into() })
+        let identifier = text("Identifier");
+        let interpreter = PathBuf::from(text("Source")).join("bin").join(&identifier);
+        Ok(Python { identifier, interpreter })
     }
 }
 
