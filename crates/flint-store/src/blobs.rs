@@ -104,8 +104,7 @@ impl Blobs {
         Ok(Self { root, disk, serial: Arc::default() })
     }
 
-    /// Stores a body; durable when this returns. Storing what is there already costs a hash and a sync of its
-    /// directory.
+    /// Stores a body; durable when this returns. Storing what is there already costs a hash and a sync of its directory.
     ///
     /// Errors: [`Error::Full`] when space runs out; then nothing stays behind.
     pub fn put(&self, content: &[u8]) -> Result<BlobHash, Error> {
@@ -113,7 +112,8 @@ impl Blobs {
         let path = self.path(&hash);
         let shelf = path.parent().unwrap_or(&self.root);
         if self.length(&path)? == Some(content.len() as u64) {
-            // An earlier put may have died between its rename and this.
+            // An earlier put may have died before it came to this.
+            self.disk.sync_dir(&self.root).map_err(Error::io("cannot sync", &self.root))?;
             self.disk.sync_dir(shelf).map_err(Error::io("cannot sync", shelf))?;
             return Ok(hash);
         }

@@ -5,6 +5,7 @@
 //! durable. So a later frame that says the log was durable beyond the supposed end proves that acknowledged data is
 //! damaged, and the store refuses to open.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
@@ -24,6 +25,13 @@ pub(crate) struct Tail {
 
 /// Applies the log from segment `first` to `state`, and makes its end fit to be written.
 pub(crate) fn replay(files: &Files, first: u64, state: &mut State) -> Result<Tail, Error> {
+    // A life that was killed may have made names that are not durable yet; from here on we rely on them.
+    for dir in [&files.dir, &Files::log_dir(&files.dir)] {
+        files.disk.sync_dir(dir).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => damaged(files, "the log is missing".to_owned()),
+            _ => Error::io("cannot sync", dir)(e),
+        })?;
+    }
     let numbers = files.numbers()?;
     if numbers.first() != Some(&first) {
         let found = numbers.first().map_or("there is none".to_owned(), |n| format!("the oldest is {n}"));

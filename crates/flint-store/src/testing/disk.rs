@@ -132,6 +132,12 @@ impl SimDisk {
         SimDisk(Arc::new(Mutex::new(Sim { inodes, dirs, ..Sim::default() })))
     }
 
+    /// The disk as the next process finds it when this one is killed: the cache is still there, the power is on.
+    pub fn after_kill(&self) -> SimDisk {
+        let sim = self.sim();
+        SimDisk(Arc::new(Mutex::new(Sim { inodes: sim.inodes.clone(), dirs: sim.dirs.clone(), ..Sim::default() })))
+    }
+
     /// Changes a file behind everyone's back: damage, or a cut.
     ///
     /// # Panics

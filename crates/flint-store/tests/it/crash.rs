@@ -82,8 +82,14 @@ fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
             disk.power_off_at(cut);
             for life in 0..3 {
                 history.live(&disk, 25);
+                let context = format!("seed {seed} cut {cut} {keep:?} life {life}");
+                if rng.chance(30) {
+                    // What a life after a mere kill has served must survive the power cut that follows.
+                    disk = disk.after_kill();
+                    history.recover(&disk, &context);
+                }
                 disk = disk.after_power_cut(keep, &mut rng);
-                history.recover(&disk, &format!("seed {seed} cut {cut} {keep:?} life {life}"));
+                history.recover(&disk, &context);
                 disk.power_off_at(1 + disk.changes() + rng.below(60));
             }
         }

@@ -157,3 +157,12 @@ fn a_missing_or_bent_file_is_refused() {
         refused(&|disk: &SimDisk| disk.edit("/data/format", |text| text.truncate(at)));
     }
 }
+
+#[test]
+fn a_missing_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(LogStore::open(dir.path(), flint_store::Options { segment_bytes: 16 << 10, ..Default::default() }).unwrap());
+    std::fs::remove_dir_all(dir.path().join("log")).unwrap();
+    let error = LogStore::open(dir.path(), flint_store::Options::default()).unwrap_err();
+    assert!(error.to_string().contains("the log is missing"), "{error}");
+}
