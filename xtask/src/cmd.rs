@@ -20,6 +20,13 @@ pub fn cargo() -> Command {
     command
 }
 
+/// `git` at the root of the workspace, whoever owns the work tree (a gate runs as root).
+pub fn git() -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(root()).args(["-c", "safe.directory=*"]);
+    command
+}
+
 /// Runs `command` with our own terminal; its failure is ours.
 pub fn run(command: &mut Command) -> Result<()> {
     eprintln!("+ {}", shown(command));

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -36,8 +35,8 @@ pub struct State {
 impl State {
     /// Starts afresh, or (`resume`) from what an earlier run on the same commit left.
     pub fn load(path: &Path, resume: bool) -> Result<Self> {
-        let mut git = Command::new("git");
-        let commit = cmd::output(git.current_dir(cmd::root()).args(["rev-parse", "HEAD"]))?.trim().to_owned();
+        let mut git = cmd::git();
+        let commit = cmd::output(git.args(["rev-parse", "HEAD"]))?.trim().to_owned();
         let mut state = State { path: path.to_owned(), commit, records: BTreeMap::new() };
         if resume && path.exists() {
             let saved: Value = serde_json::from_slice(&std::fs::read(path)?).context("the saved state is damaged")?;

@@ -1,7 +1,6 @@
 //! Sizes and manners of hand-written files.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::Result;
 
@@ -13,8 +12,8 @@ const LINES_MAX: usize = 700;
 
 /// The files of the project, relative to its root: tracked ones and new ones that are not ignored.
 pub fn listed() -> Result<Vec<PathBuf>> {
-    let mut git = Command::new("git");
-    git.current_dir(cmd::root()).args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
+    let mut git = cmd::git();
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]);
     let names = cmd::output(&mut git)?;
     let names = names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from);
     Ok(names.filter(|path| cmd::root().join(path).is_file()).collect())
