@@ -1,15 +1,28 @@
 //! An execution environment from birth to end.
+//!
+//! `create` starts a process, `init` waits until it asks for its first event, `invoke` runs one event, `close` leaves
+//! nothing behind. An init that failed is run again inside the next call, under that call's timeout, as is one whose
+//! process ended between two calls; the process that runs now is a [`Life`].
+//!
+//! Reference: Lambda Developer Guide, "Understanding the Lambda execution environment lifecycle".
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use flint_base::Clock;
 use flint_kit::LogSink;
 use flint_model::ByteCount;
-use flint_sandbox::Sandboxes;
+use flint_sandbox::{RootId, Sandboxes};
+use tokio::sync::OnceCell;
 
+use crate::bootstrap::{self, RootKey};
 use crate::call::{Answer, Call, ColdStart, InitEnd};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Resolved};
 use crate::error::Error;
+use crate::life::{Life, Started};
+use crate::lines::{self, Phase, Status};
+use crate::output::Log;
 use crate::spec::EnvironmentSpec;
 
 /// Settings that all environments share.
@@ -30,18 +43,18 @@ impl Default for Options {
 /// Makes environments. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Environments {
-    #[expect(dead_code, reason = "bodies follow")]
     shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-#[expect(dead_code, reason = "bodies follow")]
-struct Shared {
-    sandboxes: Sandboxes,
-    catalog: Arc<Catalog>,
-    logs: Arc<dyn LogSink>,
-    clock: Arc<dyn Clock>,
-    options: Options,
+pub(crate) struct Shared {
+    pub(crate) sandboxes: Sandboxes,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) logs: Arc<dyn LogSink>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    /// Roots that are defined already. A root lives as long as the spawner; there are as many as runtimes in use.
+    roots: Mutex<HashMap<RootKey, Arc<OnceCell<RootId>>>>,
 }
 
 impl Environments {
@@ -52,23 +65,94 @@ impl Environments {
         clock: Arc<dyn Clock>,
         options: Options,
     ) -> Self {
-        Self { shared: Arc::new(Shared { sandboxes, catalog, logs, clock, options }) }
+        Self { shared: Arc::new(Shared { sandboxes, catalog, logs, clock, options, roots: Mutex::default() }) }
+    }
+
+    /// The interpreters that environments may run on.
+    pub fn catalog(&self) -> &Arc<Catalog> {
+        &self.shared.catalog
+    }
+
+    /// Prepares what all environments of a runtime share, so that the first of them need not wait for it.
+    ///
+    /// Errors: [`Error::Sandbox`] where the root file system could not be built.
+    pub async fn prepare(&self, runtime: &Resolved) -> Result<(), Error> {
+        self.shared.root(runtime).await.map(drop)
     }
 
     /// Starts a sandbox with the runtime in it. Returns once the process runs; [`Environment::init`] comes next.
     ///
     /// Errors: [`Error::Sandbox`] where no sandbox could be made, [`Error::Code`] where the code is gone.
     pub async fn create(&self, spec: Arc<EnvironmentSpec>) -> Result<Environment, Error> {
-        Err(Error::Refused(spec.handler.clone()))
+        let clock = &self.shared.clock;
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let log_stream: Arc<str> = format!("{}[{}]{id}", clock.now().format("%Y/%m/%d/"), spec.version).into();
+        let log = Arc::new(Log::new(
+            self.shared.logs.clone(),
+            clock.clone(),
+            spec.place.clone(),
+            spec.log_group.clone(),
+            log_stream.clone(),
+            &self.shared.options,
+        ));
+        log.platform_untailed(lines::init_start(&bootstrap::display(&spec.runtime)));
+        let mut environment = Environment {
+            shared: self.shared.clone(),
+            spec,
+            id,
+            log_stream,
+            log,
+            life: None,
+            state: State::Starting,
+            cold_start: ColdStart::default(),
+            init_duration: None,
+            called: false,
+        };
+        let life = environment.start().await?;
+        environment.cold_start.sandbox = life.took.sandbox;
+        environment.cold_start.code = life.took.code;
+        environment.life = Some(life);
+        Ok(environment)
     }
+}
+
+impl Shared {
+    pub(crate) async fn root(&self, runtime: &Resolved) -> Result<RootId, Error> {
+        let cell = {
+            let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
+            roots.entry(bootstrap::root_key(runtime)).or_default().clone()
+        };
+        let define = || async { self.sandboxes.define_root(bootstrap::root(runtime)).await };
+        Ok(*cell.get_or_try_init(define).await?)
+    }
+}
+
+/// Where an environment is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The first init runs.
+    Starting,
+    /// Init is done.
+    Ready,
+    /// There is no process that could take an event; the next call starts one.
+    Fallen,
 }
 
 /// One environment. Dropping it kills it in the background; [`Environment::close`] waits for its end.
 #[derive(Debug)]
 pub struct Environment {
-    spec: Arc<EnvironmentSpec>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) spec: Arc<EnvironmentSpec>,
     id: String,
-    log_stream: Arc<str>,
+    pub(crate) log_stream: Arc<str>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) life: Option<Life>,
+    pub(crate) state: State,
+    pub(crate) cold_start: ColdStart,
+    /// What the first init took, until the call that is billed for it.
+    pub(crate) init_duration: Option<Duration>,
+    /// The first call is over.
+    pub(crate) called: bool,
 }
 
 impl Environment {
@@ -88,37 +172,113 @@ impl Environment {
 
     /// Host pid of the sandbox's init; 0 where there is none at the moment.
     pub fn pid(&self) -> u32 {
-        0
+        self.life.as_ref().map_or(0, Life::pid)
     }
 
     /// What the environment uses now.
     pub fn memory_used(&self) -> ByteCount {
-        ByteCount(0)
+        self.life.as_ref().map_or(ByteCount(0), |life| life.sandbox.memory_now())
     }
 
+    /// How long its phases took; `first_invoke` is filled in by the first call.
     pub fn cold_start(&self) -> ColdStart {
-        ColdStart::default()
+        self.cold_start
     }
 
     /// Waits for the first init: until the runtime asks for an event, fails, or `init_limit` has passed.
     /// A failed init leaves the environment usable: the next call tries again, as the reference does.
     pub async fn init(&mut self) -> InitEnd {
-        InitEnd::TimedOut
+        let Some(life) = &self.life else {
+            return InitEnd::Failed { error_type: crate::documents::UNKNOWN.to_owned() };
+        };
+        if self.state == State::Ready {
+            return InitEnd::Ready;
+        }
+        let end = life.init(self.spec.init_limit).await;
+        self.note_phases(&end);
+        match end {
+            Started::Ready { took, .. } => {
+                self.init_duration = Some(took);
+                self.state = State::Ready;
+                InitEnd::Ready
+            }
+            Started::Failed { took, error_type, .. } => {
+                self.fall(took, Phase::Init, Status::Error(&error_type));
+                InitEnd::Failed { error_type }
+            }
+            Started::TimedOut { took } => {
+                self.fall(took, Phase::Init, Status::Timeout);
+                InitEnd::TimedOut
+            }
+        }
     }
 
     /// Runs one event. Always answers; a function that fails is an [`Answer`].
+    ///
+    /// Dropping the future leaves the function running: such an environment can only be closed.
     pub async fn invoke(&mut self, call: Call) -> Answer {
-        unimplemented!("{call:?}")
+        let began = self.shared.clock.monotonic();
+        let answer = Box::pin(self.run(call)).await;
+        if !self.called {
+            self.called = true;
+            self.cold_start.first_invoke = self.shared.clock.monotonic().saturating_sub(began);
+        }
+        answer
     }
 
-    /// Stops the processes until [`Environment::thaw`] (or the next call, which thaws by itself).
-    pub fn freeze(&self) {}
+    /// Stops the processes until [`Environment::thaw`] or the next call, which thaws by itself. A microsecond's work.
+    pub fn freeze(&self) {
+        if let Some(life) = &self.life
+            && let Err(error) = life.sandbox.freeze()
+        {
+            tracing::warn!(environment = self.id, %error, "could not freeze");
+        }
+    }
 
-    pub fn thaw(&self) {}
+    pub fn thaw(&self) {
+        if let Some(life) = &self.life
+            && let Err(error) = life.sandbox.thaw()
+        {
+            tracing::warn!(environment = self.id, %error, "could not thaw");
+        }
+    }
 
-    /// Completes when the environment's main process has ended by itself (only meaningful between calls).
-    pub async fn exited(&self) {}
+    /// Completes when the environment's main process has ended by itself; never while there is none. For the pool, which
+    /// drops such an environment instead of letting the next call repeat the init.
+    pub async fn exited(&self) {
+        match &self.life {
+            Some(life) if self.state == State::Ready => drop(life.sandbox.exited().await),
+            _ => std::future::pending().await,
+        }
+    }
 
     /// Kills what is left and waits until nothing is: no process, no mount, no cgroup.
-    pub async fn close(self) {}
+    pub async fn close(mut self) {
+        if let Some(life) = self.life.take() {
+            self.log.drain(&life.pipes);
+            life.gone().await;
+        }
+    }
+
+    pub(crate) async fn start(&self) -> Result<Life, Error> {
+        Box::pin(Life::start(&self.shared, &self.spec, &self.log, &self.log_stream)).await
+    }
+
+    /// The init failed: says so in the log and ends the process.
+    pub(crate) fn fall(&mut self, took: Duration, phase: Phase, status: Status<'_>) {
+        if let Some(life) = &self.life {
+            life.sandbox.kill();
+            self.log.drain(&life.pipes);
+        }
+        self.log.platform(lines::init_report(took, phase, status));
+        self.state = State::Fallen;
+    }
+
+    /// The process's start, split at the runtime's first contact.
+    fn note_phases(&mut self, end: &Started) {
+        let took = end.took();
+        let contact = self.life.as_ref().and_then(Life::contact_after).unwrap_or(took).min(took);
+        self.cold_start.runtime = contact;
+        self.cold_start.init = took.saturating_sub(contact);
+    }
 }

@@ -4,13 +4,25 @@
 //! documents of the reference; knows nothing of versions, aliases, concurrency or pools (`flint-engine` does).
 //!
 //! Reading order: [`catalog`] (which interpreters the host has), [`spec`] (what an environment is made from),
-//! [`environment`] (its life: create, init, invoke, close), [`call`] (what goes in and what comes out).
+//! [`environment`] (its life: create, init, invoke, close), [`call`] (what goes in and what comes out). Inside: `life`
+//! (one process in one sandbox), `api` (its Runtime API), `invoke` (one call), `output` and `splitter` (its log), `lines`
+//! and `documents` (what the platform writes), `bootstrap` and `variables` (what the process finds).
 
 pub mod call;
 pub mod catalog;
 pub mod environment;
 pub mod error;
 pub mod spec;
+
+mod api;
+mod bootstrap;
+mod documents;
+mod invoke;
+mod life;
+mod lines;
+mod output;
+mod splitter;
+mod variables;
 
 pub use call::{Answer, Call, ColdStart, End, InitEnd};
 pub use catalog::{Catalog, Kind, Match, Resolved, Search, Unavailable};

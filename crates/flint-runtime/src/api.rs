@@ -1,0 +1,216 @@
+//! The Runtime API: how the process in a sandbox gets events and hands back answers.
+//!
+//! One [`Api`] per sandbox process. [`Api`] is the state machine, free of any socket; `serve` speaks HTTP for it. One
+//! event at a time: an answer counts only for the id in flight, and only once.
+//!
+//! Reference: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes" (version 2018-06-01).
+
+mod serve;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flint_base::{Clock, Timestamp};
+use tokio::sync::Notify;
+
+pub(crate) use serve::serve;
+
+/// One event on its way to the runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) deadline: Timestamp,
+    pub(crate) arn: Arc<str>,
+    pub(crate) trace: Option<String>,
+    pub(crate) client_context: Option<String>,
+    pub(crate) payload: Bytes,
+    /// Bytes that the answer may have.
+    pub(crate) limit: usize,
+}
+
+/// What the runtime handed back for the event in flight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reported {
+    Response(Bytes),
+    Error(Failure),
+    TooLarge,
+}
+
+/// An error document that the runtime wrote, and its type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) error_type: String,
+    pub(crate) document: Bytes,
+}
+
+/// Why a request of the runtime is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// 400: no event with this id is in flight.
+    UnknownId,
+    /// 403: not now.
+    WrongState,
+}
+
+#[derive(Debug)]
+pub(crate) struct Api {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    /// An event waits for the runtime.
+    work: Notify,
+    /// The state has changed for the one who runs the environment.
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    contact: Option<Duration>,
+    ready: Option<Duration>,
+    init_failure: Option<Failure>,
+    event: Option<Event>,
+    flight: Option<Flight>,
+    reported: Option<Reported>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    id: String,
+    limit: usize,
+    answered: bool,
+}
+
+/// The environment's side.
+impl Api {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::default(), work: Notify::new(), news: Notify::new() }
+    }
+
+    /// Waits until the runtime asks for its first event (and says when it did) or reports that its init failed.
+    pub(crate) async fn ready(&self) -> Result<Duration, Failure> {
+        loop {
+            {
+                let state = self.lock();
+                if let Some(failure) = &state.init_failure {
+                    return Err(failure.clone());
+                }
+                if let Some(at) = state.ready {
+                    return Ok(at);
+                }
+            }
+            self.news.notified().await;
+        }
+    }
+
+    /// What the runtime said about its init so far, without waiting.
+    pub(crate) fn init_failure(&self) -> Option<Failure> {
+        self.lock().init_failure.clone()
+    }
+
+    /// When the runtime first made contact.
+    pub(crate) fn contact(&self) -> Option<Duration> {
+        self.lock().contact
+    }
+
+    /// Puts an event where the runtime finds it. The one before has been answered.
+    pub(crate) fn offer(&self, event: Event) {
+        let mut state = self.lock();
+        state.reported = None;
+        state.flight = None;
+        state.event = Some(event);
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Waits for the answer to the event that was offered last.
+    pub(crate) async fn reported(&self) -> Reported {
+        loop {
+            if let Some(reported) = self.take_reported() {
+                return reported;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    pub(crate) fn take_reported(&self) -> Option<Reported> {
+        self.lock().reported.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The runtime's side.
+impl Api {
+    /// A connection was made.
+    fn touched(&self) {
+        let now = self.clock.monotonic();
+        self.lock().contact.get_or_insert(now);
+    }
+
+    /// `GET /runtime/invocation/next`
+    async fn next(&self) -> Result<Event, Refusal> {
+        {
+            let mut state = self.lock();
+            if state.init_failure.is_some() || state.flight.as_ref().is_some_and(|f| !f.answered) {
+                return Err(Refusal::WrongState);
+            }
+            if state.ready.is_none() {
+                state.ready = Some(self.clock.monotonic());
+                self.news.notify_one();
+            }
+        }
+        loop {
+            if let Some(event) = self.take_event() {
+                return Ok(event);
+            }
+            self.work.notified().await;
+        }
+    }
+
+    fn take_event(&self) -> Option<Event> {
+        let mut state = self.lock();
+        let event = state.event.take()?;
+        state.flight = Some(Flight { id: event.id.clone(), limit: event.limit, answered: false });
+        Some(event)
+    }
+
+    /// Whether an answer for `id` would be taken now, and how large it may be. Asked before the body is read.
+    fn expects(&self, id: &str) -> Result<usize, Refusal> {
+        match &self.lock().flight {
+            Some(flight) if flight.id == id && flight.answered => Err(Refusal::WrongState),
+            Some(flight) if flight.id == id => Ok(flight.limit),
+            _ => Err(Refusal::UnknownId),
+        }
+    }
+
+    /// `POST /runtime/invocation/ID/response` and `.../error`
+    fn answer(&self, id: &str, reported: Reported) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        match &mut state.flight {
+            Some(flight) if flight.id == id && !flight.answered => flight.answered = true,
+            Some(flight) if flight.id == id => return Err(Refusal::WrongState),
+            _ => return Err(Refusal::UnknownId),
+        }
+        state.reported = Some(reported);
+        drop(state);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// `POST /runtime/init/error`: only before the first event was asked for, and once.
+    fn init_failed(&self, failure: Failure) -> Result<(), Refusal> {
+        let mut state = self.lock();
+        if state.ready.is_some() || state.init_failure.is_some() {
+            return Err(Refusal::WrongState);
+        }
+        state.init_failure = Some(failure);
+        drop(state);
+        self.news.notify_one();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! One call of an environment, from the event to the REPORT line.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use flint_model::ByteCount;
+use flint_sandbox::{Exit, How};
+
+use crate::api::{Event, Reported};
+use crate::call::{Answer, Call, End};
+use crate::catalog::Kind;
+use crate::documents::{self, Document};
+use crate::environment::{Environment, State};
+use crate::life::{Cause, Life, Started};
+use crate::lines::{self, Phase, Report, Status};
+
+/// How a call ended, before the log lines and the answer are made of it.
+enum Ended {
+    Ok(Bytes),
+    Failed(Bytes),
+    TooLarge,
+    Exit(Exit),
+    /// At the very timeout, whatever the clock says by now.
+    Timeout,
+    InitFailed {
+        error_type: String,
+        cause: Cause,
+    },
+    InitTimedOut,
+    /// Flint's own doing: no sandbox could be made for a repeated init.
+    NoSandbox(String),
+}
+
+impl Environment {
+    pub(crate) async fn run(&mut self, call: Call) -> Answer {
+        let began = self.shared.clock.monotonic();
+        self.thaw();
+        let ended = match self.stand_up(&call).await {
+            Ok(()) => {
+                self.log.platform(lines::start(call.request_id, &self.spec.version));
+                let left = call.timeout.saturating_sub(self.since(began));
+                self.hand_over(&call, left).await
+            }
+            Err(ended) => {
+                self.log.platform(lines::start(call.request_id, &self.spec.version));
+                ended
+            }
+        };
+        let duration = self.since(began);
+        self.conclude(&call, ended, duration)
+    }
+
+    fn since(&self, began: Duration) -> Duration {
+        self.shared.clock.monotonic().saturating_sub(began)
+    }
+
+    /// Makes sure that a runtime waits for an event: repeats the init where it failed or the process has ended since.
+    async fn stand_up(&mut self, call: &Call) -> Result<(), Ended> {
+        if self.state == State::Starting {
+            // Nobody waited for the first init, so this call does.
+            self.init().await;
+        }
+        if let (Some(life), State::Ready) = (&self.life, self.state)
+            && !life.has_ended().await
+        {
+            return Ok(());
+        }
+        self.init_duration = None;
+        if let Some(old) = self.life.take() {
+            self.log.drain(&old.pipes);
+            // Its slot is given back in the background.
+            drop(old);
+        }
+        let life = self.start().await.map_err(|e| Ended::NoSandbox(e.to_string()))?;
+        self.life = Some(life);
+        let life = self.life.as_ref().expect("it was just put there");
+        match life.init(call.timeout).await {
+            Started::Ready { .. } => {
+                self.state = State::Ready;
+                Ok(())
+            }
+            Started::Failed { took, error_type, cause } => {
+                self.fall(took, Phase::Invoke, Status::Error(&error_type));
+                Err(Ended::InitFailed { error_type, cause })
+            }
+            Started::TimedOut { took } => {
+                self.fall(took, Phase::Invoke, Status::Timeout);
+                Err(Ended::InitTimedOut)
+            }
+        }
+    }
+
+    /// Gives the event to the runtime and waits for the first of: an answer, the end of the process, the timeout.
+    async fn hand_over(&self, call: &Call, left: Duration) -> Ended {
+        let Some(life) = &self.life else { return Ended::NoSandbox("the environment has ended".to_owned()) };
+        life.api.offer(Event {
+            id: call.request_id.to_string(),
+            deadline: self.shared.clock.now().saturating_add(left),
+            arn: call.arn.clone(),
+            trace: call.trace.clone(),
+            client_context: call.client_context.clone(),
+            payload: call.payload.clone(),
+            limit: call.max_response,
+        });
+        let ended = |reported| match reported {
+            Reported::Response(payload) => Ended::Ok(payload),
+            Reported::Error(failure) => Ended::Failed(failure.document),
+            Reported::TooLarge => Ended::TooLarge,
+        };
+        tokio::select! {
+            biased;
+            reported = life.api.reported() => ended(reported),
+            exit = life.sandbox.exited() => match life.api.take_reported() {
+                Some(reported) => ended(reported),
+                None => Ended::Exit(exit),
+            },
+            () = tokio::time::sleep(left) => Ended::Timeout,
+        }
+    }
+
+    /// Writes the call's last lines and makes the answer.
+    fn conclude(&mut self, call: &Call, ended: Ended, measured: Duration) -> Answer {
+        let id = call.request_id;
+        if matches!(ended, Ended::Timeout) {
+            self.life.iter().for_each(|life| life.sandbox.kill());
+        }
+        // Everything that the call wrote comes before the lines that end it.
+        self.life.iter().for_each(|life| self.log.drain(&life.pipes));
+
+        let document = self.document(call, &ended);
+        let timed_out = matches!(ended, Ended::Timeout | Ended::InitTimedOut);
+        // A call that ran out of time took its timeout, as the reference reports it.
+        let duration = if timed_out { call.timeout } else { measured };
+        match (&ended, &document) {
+            (Ended::Timeout | Ended::InitTimedOut, _) => {
+                self.log.platform(lines::timed_out(self.shared.clock.now(), id, call.timeout));
+            }
+            (Ended::Exit(_) | Ended::InitFailed { cause: Cause::Exit(_), .. } | Ended::NoSandbox(_), Some(doc)) => {
+                self.log.platform(lines::crashed(&doc.message, doc.error_type));
+            }
+            _ => {}
+        }
+
+        let init = self.init_duration.take();
+        let billed_ms = lines::billed_ms(duration, init);
+        let memory_used = self.peak(document.as_ref());
+        self.log.platform(lines::end(id));
+        let status = match (&ended, &document) {
+            _ if timed_out => Status::Timeout,
+            (Ended::InitFailed { error_type, .. }, _) => Status::Error(error_type),
+            (Ended::Ok(_) | Ended::Failed(_), _) | (_, None) => Status::Success,
+            (_, Some(doc)) => Status::Error(doc.error_type),
+        };
+        self.log.platform(lines::report(&Report {
+            request_id: id,
+            duration,
+            billed_ms,
+            memory_mb: self.spec.memory_mb,
+            memory_used_mb: memory_used.mib_ceil().min(u64::from(self.spec.memory_mb)),
+            init,
+            status,
+        }));
+
+        let end = end_of(&ended);
+        let reusable = matches!(end, End::Ok | End::FunctionError | End::TooLarge);
+        if !reusable {
+            self.state = State::Fallen;
+        }
+        let payload = match (ended, document) {
+            (Ended::Ok(payload) | Ended::Failed(payload), _) => payload,
+            (Ended::InitFailed { cause: Cause::Document(document), .. }, _) => document,
+            (_, Some(document)) => document.render(),
+            (_, None) => Bytes::new(),
+        };
+        Answer {
+            payload,
+            function_error: (end != End::Ok).then_some("Unhandled"),
+            duration,
+            billed_ms,
+            init_duration: init,
+            memory_used,
+            tail: self.log.take_tail(),
+            end,
+            reusable,
+        }
+    }
+
+    /// The platform's own error document, where it writes one.
+    fn document(&self, call: &Call, ended: &Ended) -> Option<Document> {
+        let bootstrap = self.spec.runtime.kind == Kind::Provided;
+        match ended {
+            Ended::Ok(_) | Ended::Failed(_) | Ended::InitFailed { cause: Cause::Document(_), .. } => None,
+            Ended::TooLarge => Some(documents::too_large(call.max_response)),
+            Ended::Timeout | Ended::InitTimedOut => Some(documents::timed_out(call.request_id, call.timeout)),
+            Ended::Exit(exit) | Ended::InitFailed { cause: Cause::Exit(exit), .. } => {
+                Some(documents::exited(call.request_id, *exit, bootstrap))
+            }
+            Ended::NoSandbox(why) => Some(documents::no_sandbox(call.request_id, why)),
+        }
+    }
+
+    /// The peak of memory. One that was killed for it had used it all, whatever was measured in time.
+    fn peak(&self, document: Option<&Document>) -> ByteCount {
+        let limit = ByteCount::from_mib(u64::from(self.spec.memory_mb));
+        if document.is_some_and(|d| d.error_type == documents::OUT_OF_MEMORY) {
+            return limit;
+        }
+        self.life.as_ref().map_or(ByteCount(0), peak_of).min(limit)
+    }
+}
+
+fn peak_of(life: &Life) -> ByteCount {
+    life.sandbox.memory_peak()
+}
+
+fn end_of(ended: &Ended) -> End {
+    match ended {
+        Ended::Ok(_) => End::Ok,
+        Ended::Failed(_) => End::FunctionError,
+        Ended::TooLarge => End::TooLarge,
+        Ended::Timeout => End::Timeout,
+        Ended::Exit(exit) if exit.oom => End::OutOfMemory,
+        Ended::Exit(Exit { how: How::SetupFailed { .. }, .. }) | Ended::InitFailed { .. } | Ended::NoSandbox(_) => {
+            End::InitError
+        }
+        Ended::Exit(_) => End::Exit,
+        Ended::InitTimedOut => End::InitTimeout,
+    }
+}
