@@ -1,5 +1,9 @@
 //! What this host offers for isolation: for `flint doctor` and for the one line that says what is missing.
 
+use std::path::Path;
+
+use crate::cgroup::{Layout, Roles};
+
 /// How the host's control groups are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupMode {
@@ -9,7 +13,7 @@ pub enum CgroupMode {
     Hybrid,
     /// Everything in the unified version 2 tree.
     V2,
-    /// No cgroup file system is mounted or writable.
+    /// No cgroup file system is mounted.
     None,
 }
 
@@ -22,12 +26,12 @@ pub struct Capabilities {
     pub pids_limit: bool,
     pub cpu_weight: bool,
     pub cpu_usage: bool,
-    /// Network namespaces can be made.
-    pub network_namespaces: bool,
-    /// User namespaces can be made.
-    pub user_namespaces: bool,
+    /// Idle sandboxes can be frozen.
+    pub freeze: bool,
+    /// Every kind of namespace is there: user, mount, pid, network, ipc, uts, cgroup.
+    pub namespaces: bool,
     pub seccomp: bool,
-    /// `clone3`, `open_tree`, `fsopen`, `mount_setattr` are there (Linux 5.12).
+    /// `clone3`, `open_tree`, `fsopen` and `mount_setattr` are there (Linux 5.12).
     pub mount_api: bool,
     /// What is missing for sandboxes, each as a phrase; empty when `spawner::start` can work.
     pub missing: Vec<String>,
@@ -35,5 +39,61 @@ pub struct Capabilities {
 
 /// Looks at this host without changing it.
 pub fn probe() -> Capabilities {
-    unimplemented!()
+    let layout = Layout::detect();
+    let unified = layout.find(Roles::UNIFIED).is_some();
+    let memory = layout.find(Roles::MEMORY);
+    let cgroups = match (unified, memory) {
+        (true, Some(memory)) if memory.unified() => CgroupMode::V2,
+        (true, _) => CgroupMode::Hybrid,
+        (false, Some(_)) => CgroupMode::V1,
+        (false, None) => CgroupMode::None,
+    };
+    let has = |role| layout.find(role).is_some();
+    let mut found = Capabilities {
+        root: crate::spawner::is_root(),
+        cgroups,
+        memory_limit: memory.is_some(),
+        pids_limit: has(Roles::PIDS),
+        cpu_weight: has(Roles::CPU),
+        cpu_usage: has(Roles::CPUACCT) || unified,
+        freeze: unified || has(Roles::FREEZER),
+        namespaces: ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"]
+            .iter()
+            .all(|kind| Path::new("/proc/self/ns").join(kind).exists()),
+        seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
+        mount_api: has_mount_api(),
+        missing: Vec::new(),
+    };
+    for (there, phrase) in [
+        (found.root, "root at the start (the server gives it up at once)"),
+        (found.memory_limit, "the memory cgroup controller"),
+        (found.pids_limit, "the pids cgroup controller"),
+        (found.freeze, "a cgroup freezer"),
+        (found.namespaces, "all kinds of Linux namespaces"),
+        (found.seccomp, "seccomp filters"),
+        (found.mount_api, "Linux 5.12 or newer"),
+    ] {
+        if !there {
+            found.missing.push(phrase.to_owned());
+        }
+    }
+    found
+}
+
+/// Asks with arguments that can't succeed: a kernel without the call answers ENOSYS.
+fn has_mount_api() -> bool {
+    // SAFETY: null pointers and bad descriptors are refused by the kernel, nothing is changed.
+    let refused = unsafe { libc::syscall(libc::SYS_mount_setattr, -1, std::ptr::null::<libc::c_char>(), 0, 0, 0) };
+    refused != -1 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_host_is_described() {
+        let found = probe();
+        assert_eq!(found.missing.is_empty(), found.root && found.memory_limit && found.pids_limit && found.freeze);
+    }
 }

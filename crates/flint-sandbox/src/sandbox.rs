@@ -1,85 +1,334 @@
 //! One running sandbox, seen from the server: open descriptors and what they tell.
+//!
+//! Freezing, thawing and killing are one write each to a cgroup file that was opened when the slot was made; none of them
+//! goes through the spawner (except the kill on hosts without a version 2 tree).
 
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flint_model::ByteCount;
+use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{Exit, Phases, RuntimeListener};
+use crate::api::{Exit, How, Phases, RuntimeListener};
+use crate::message::{Failure, SlotForm, Status};
+use crate::sandboxes::{Command, Shared};
+use crate::sys::fds;
+
+/// The open files of a slot.
+#[derive(Debug, Default)]
+pub(crate) struct SlotFiles {
+    pub form: SlotForm,
+    pub freeze: Option<OwnedFd>,
+    pub kill: Option<OwnedFd>,
+    pub memory_usage: Option<OwnedFd>,
+    pub memory_peak: Option<OwnedFd>,
+    pub oom: Option<OwnedFd>,
+    pub oom_event: Option<OwnedFd>,
+    pub cpu: Option<OwnedFd>,
+}
+
+impl SlotFiles {
+    fn number(file: &Option<OwnedFd>) -> u64 {
+        let Some(file) = file else { return 0 };
+        fds::read_small(file.as_raw_fd()).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// How many processes the memory limit has killed.
+    fn oom_kills(&self) -> u64 {
+        let Some(file) = &self.oom else { return 0 };
+        let text = fds::read_small(file.as_raw_fd()).unwrap_or_default();
+        text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    }
+}
+
+/// What is known so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    phases: Option<Phases>,
+    exit: Option<Exit>,
+}
+
+/// The part of a sandbox that its tasks share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub id: u64,
+    pub pid: u32,
+    pub slot: u32,
+    pub files: SlotFiles,
+    pidfd: AsyncFd<OwnedFd>,
+    state: watch::Sender<State>,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+impl Inner {
+    pub(crate) fn kill(&self) {
+        match &self.files.kill {
+            Some(file) => {
+                if let Err(error) = fds::write_all(file.as_raw_fd(), b"1") {
+                    tracing::debug!(sandbox = self.id, %error, "cgroup.kill");
+                }
+            }
+            None => {
+                self.commands.try_send(Command::Kill { slot: self.slot }).ok();
+            }
+        }
+    }
+
+    /// Kills, waits for the end of init, which comes after the end of everything else, and gives the slot back.
+    async fn retire(self: Arc<Self>) {
+        self.kill();
+        // An error means that the runtime shuts down, and the spawner soon after.
+        drop(self.pidfd.readable().await);
+        self.shared.live.fetch_sub(1, Ordering::Relaxed);
+        self.shared.leaving.fetch_add(1, Ordering::Relaxed);
+        let (done, wait) = oneshot::channel();
+        if self.commands.send(Command::Destroy { slot: self.slot, done: Some(done) }).await.is_ok() {
+            wait.await.ok();
+        }
+        self.shared.leaving.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// One sandbox. Dropping it kills it and gives its slot back in the background; [`Sandbox::gone`] waits for that.
 #[derive(Debug)]
-pub struct Sandbox {}
+pub struct Sandbox {
+    /// None only inside `gone` and `drop`.
+    inner: Option<Arc<Inner>>,
+    listener: Option<RuntimeListener>,
+    output: Option<(pipe::Receiver, pipe::Receiver)>,
+}
+
+/// What the spawner gave for a launch, before it is a [`Sandbox`].
+pub(crate) struct Started {
+    pub id: u64,
+    pub pid: u32,
+    pub slot: u32,
+    pub files: SlotFiles,
+    pub listener: Option<OwnedFd>,
+    pub pidfd: OwnedFd,
+    pub commands: mpsc::Sender<Command>,
+    pub shared: Arc<Shared>,
+}
 
 impl Sandbox {
+    /// Wraps what was started; must run inside the runtime.
+    pub(crate) fn new(started: Started, output: Option<(OwnedFd, OwnedFd)>) -> io::Result<Self> {
+        let listener = match started.listener {
+            Some(fd) => Some(RuntimeListener::from_std(fd.into())?),
+            None => None,
+        };
+        let output = match output {
+            Some((out, err)) => Some((pipe::Receiver::from_owned_fd(out)?, pipe::Receiver::from_owned_fd(err)?)),
+            None => None,
+        };
+        let pidfd = AsyncFd::with_interest(started.pidfd, tokio::io::Interest::READABLE)?;
+        started.shared.live.fetch_add(1, Ordering::Relaxed);
+        let inner = Arc::new(Inner {
+            id: started.id,
+            pid: started.pid,
+            slot: started.slot,
+            files: started.files,
+            pidfd,
+            state: watch::Sender::new(State::default()),
+            commands: started.commands,
+            shared: started.shared,
+        });
+        inner.shared.register(&inner);
+        Ok(Self { inner: Some(inner), listener, output })
+    }
+
+    /// Follows the status pipe until the main process has ended. `began_ns` is when the spawner took up the request.
+    pub(crate) fn watch(&self, status: OwnedFd, began_ns: u64) -> io::Result<()> {
+        let status = pipe::Receiver::from_owned_fd(status)?;
+        let inner = Arc::clone(self.inner());
+        let oom_event = match &inner.files.oom_event {
+            Some(fd) => Some(AsyncFd::with_interest(fd.try_clone()?, tokio::io::Interest::READABLE)?),
+            None => None,
+        };
+        tokio::spawn(follow(inner, status, oom_event, began_ns));
+        Ok(())
+    }
+
+    fn inner(&self) -> &Arc<Inner> {
+        self.inner.as_ref().expect("only gone and drop take it, and both end the sandbox")
+    }
+
     /// Unique in the life of this server.
     pub fn id(&self) -> u64 {
-        unimplemented!()
+        self.inner().id
     }
 
     /// Host pid of the sandbox's init.
     pub fn pid(&self) -> u32 {
-        unimplemented!()
+        self.inner().pid
     }
 
     /// The listener at 127.0.0.1:9001 inside; once.
     pub fn take_listener(&mut self) -> Option<RuntimeListener> {
-        unimplemented!()
+        self.listener.take()
     }
 
     /// Standard output and standard error; once. End of file comes when the last process that holds them is gone.
     pub fn take_output(&mut self) -> Option<(pipe::Receiver, pipe::Receiver)> {
-        unimplemented!()
+        self.output.take()
     }
 
     /// Stops every process until [`Sandbox::thaw`]. One write, microseconds; idempotent.
     pub fn freeze(&self) -> io::Result<()> {
-        unimplemented!()
+        self.set_frozen(true)
     }
 
     /// Lets every process go on. One write, microseconds; idempotent.
     pub fn thaw(&self) -> io::Result<()> {
-        unimplemented!()
+        self.set_frozen(false)
+    }
+
+    fn set_frozen(&self, frozen: bool) -> io::Result<()> {
+        let files = &self.inner().files;
+        let Some(file) = &files.freeze else { return Err(io::ErrorKind::Unsupported.into()) };
+        let text: &[u8] = match (files.form.freezer_v1, frozen) {
+            (true, true) => b"FROZEN",
+            (true, false) => b"THAWED",
+            (false, true) => b"1",
+            (false, false) => b"0",
+        };
+        fds::write_all(file.as_raw_fd(), text)
     }
 
     /// Kills every process, frozen or not. Does not wait for their end; idempotent.
     pub fn kill(&self) {
-        unimplemented!()
+        self.inner().kill();
     }
 
     /// Waits until the main process has ended. May be called from several tasks, before and after the end.
     pub async fn exited(&self) -> Exit {
-        unimplemented!()
+        let mut state = self.inner().state.subscribe();
+        let ended = state.wait_for(|s| s.exit.is_some()).await;
+        ended.ok().and_then(|s| s.exit).unwrap_or(Exit { how: How::Signal(libc::SIGKILL), oom: false })
     }
 
     /// The memory limit has killed something in this sandbox.
     pub fn oom_killed(&self) -> bool {
-        unimplemented!()
+        self.inner().files.oom_kills() > 0
     }
 
     /// The most memory that the sandbox has used so far, page cache and `/tmp` included; zero when unknown.
     pub fn memory_peak(&self) -> ByteCount {
-        unimplemented!()
+        ByteCount(SlotFiles::number(&self.inner().files.memory_peak))
     }
 
     /// The memory that the sandbox uses now; zero when unknown.
     pub fn memory_now(&self) -> ByteCount {
-        unimplemented!()
+        ByteCount(SlotFiles::number(&self.inner().files.memory_usage))
     }
 
     /// CPU time used by all of its processes so far; zero when unknown.
     pub fn cpu_time(&self) -> Duration {
-        unimplemented!()
+        let files = &self.inner().files;
+        if !files.form.cpu_stat {
+            return Duration::from_nanos(SlotFiles::number(&files.cpu));
+        }
+        let Some(file) = &files.cpu else { return Duration::ZERO };
+        let text = fds::read_small(file.as_raw_fd()).unwrap_or_default();
+        let used = text.lines().find_map(|l| l.strip_prefix("usage_usec ")?.trim().parse().ok());
+        Duration::from_micros(used.unwrap_or(0))
     }
 
     /// The set-up steps and their spans; none until the main process is about to `execve`.
     pub fn started(&self) -> Option<Phases> {
-        unimplemented!()
+        self.inner().state.borrow().phases
     }
 
     /// Kills what is left, waits until the cgroup is empty, and gives the slot back.
-    pub async fn gone(self) {
-        unimplemented!()
+    pub async fn gone(mut self) {
+        // They hold the network namespace and the pipes.
+        self.listener = None;
+        self.output = None;
+        if let Some(inner) = self.inner.take() {
+            inner.retire().await;
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        // Without a runtime the server is ending, and the spawner takes everything down.
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(inner.retire())),
+            Err(_) => inner.kill(),
+        }
+    }
+}
+
+async fn follow(inner: Arc<Inner>, status: pipe::Receiver, oom_event: Option<AsyncFd<OwnedFd>>, began_ns: u64) {
+    let watch_oom = async {
+        if let Some(event) = &oom_event {
+            kill_on_oom(&inner, event).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    let how = tokio::select! {
+        how = read_status(&inner, status, began_ns) => how,
+        () = watch_oom => return,
+    };
+    let oom = inner.files.oom_kills() > 0;
+    inner.state.send_modify(|s| s.exit = Some(Exit { how, oom }));
+}
+
+/// Reads records until one tells the end, or the pipe's end does: then init was killed.
+async fn read_status(inner: &Inner, mut status: pipe::Receiver, began_ns: u64) -> How {
+    use tokio::io::AsyncReadExt as _;
+    let mut record = [0; Status::SIZE];
+    while status.read_exact(&mut record).await.is_ok() {
+        match Status::decode(&record) {
+            Some(Status::Running { stamps }) => {
+                let phases = phases(began_ns, stamps);
+                inner.state.send_modify(|s| s.phases = Some(phases));
+            }
+            Some(Status::Failed(Failure { stage, errno })) => return How::SetupFailed { stage, errno },
+            Some(Status::Code(code)) => return How::Code(code),
+            Some(Status::Signal(signal)) => return How::Signal(signal),
+            None => break,
+        }
+    }
+    How::Signal(libc::SIGKILL)
+}
+
+fn phases(began_ns: u64, stamps: [u64; 6]) -> Phases {
+    let span = |from: u64, to: u64| Duration::from_nanos(to.saturating_sub(from));
+    Phases {
+        prepare: span(began_ns, stamps[0]),
+        clone: span(stamps[0], stamps[1]),
+        join: span(stamps[1], stamps[2]),
+        mount: span(stamps[2], stamps[3]),
+        confine: span(stamps[3], stamps[4]),
+        exec: span(stamps[4], stamps[5]),
+    }
+}
+
+/// Version 1 kills one process; the rule is that the whole sandbox goes.
+async fn kill_on_oom(inner: &Inner, event: &AsyncFd<OwnedFd>) {
+    loop {
+        let Ok(mut ready) = event.readable().await else { return };
+        let mut count = [0; 8];
+        // SAFETY: the pointer and length describe `count`.
+        unsafe { libc::read(event.get_ref().as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        ready.clear_ready();
+        drop(ready);
+        // The event comes when the limit is hit, the kill a moment later.
+        for _ in 0..100 {
+            if inner.files.oom_kills() > 0 {
+                inner.kill();
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }

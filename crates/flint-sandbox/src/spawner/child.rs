@@ -1,0 +1,312 @@
+//! What happens between `clone3` and `execve`, as the first process of the new pid namespace.
+//!
+//! Everything is mounted and joined with privilege first; the user namespace comes last, so that no capability inside,
+//! even a regained one, reaches mounts or network. Then this process forks: it stays as the sandbox's init, the child
+//! becomes the function. Nothing here returns or unwinds into the spawner's code.
+
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+
+use super::filter::{self, Program};
+use super::root;
+use crate::api::INSIDE_ID;
+use crate::error::Stage;
+use crate::message::{At as _, Failure, Status, UnpackRequest};
+use crate::sys::{fds, monotonic_ns, mount, process};
+
+/// What every child of the spawner goes through.
+pub struct Confinement<'a> {
+    pub tasks: &'a [OwnedFd],
+    pub net: RawFd,
+    pub uid: u32,
+    pub gid: u32,
+    /// Write end of the status pipe.
+    pub status: RawFd,
+    /// (read end, write end)
+    pub lifeline: (RawFd, RawFd),
+    pub open_files: u64,
+    pub hostname: &'a [u8],
+}
+
+/// A function's sandbox.
+pub struct Plan<'a> {
+    pub confinement: Confinement<'a>,
+    pub code: Option<RawFd>,
+    pub layer: Option<RawFd>,
+    pub tmp_options: CString,
+    pub shm_options: CString,
+    pub null: RawFd,
+    pub stdout: RawFd,
+    pub stderr: RawFd,
+    /// Null-terminated, into `message`.
+    pub argv: Vec<*const libc::c_char>,
+    pub env: Vec<*const libc::c_char>,
+    pub cwd: &'a CStr,
+    pub filters: &'a [Program],
+    /// The request's bytes, wiped in init as soon as they are not needed.
+    pub message: (*const u8, usize),
+    pub cloned_ns: u64,
+}
+
+/// The unpack helper's sandbox.
+pub struct UnpackPlan<'a> {
+    pub confinement: Confinement<'a>,
+    pub archive: RawFd,
+    pub staging: RawFd,
+    pub request: UnpackRequest,
+    pub filters: &'a [Program],
+}
+
+/// Numbers at which init keeps its descriptors: 0 to 2 are the function's.
+const STATUS: RawFd = 3;
+/// Above every number that is a target of `dup2`.
+const ABOVE: RawFd = 64;
+
+pub extern "C" fn run(plan: &Plan<'_>) -> Infallible {
+    let mut stamps = [plan.cloned_ns, monotonic_ns(), 0, 0, 0, 0];
+    let failed = match become_sandbox(plan, &mut stamps) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    fds::write_all(plan.confinement.status, &Status::Failed(failed).encode()).ok();
+    process::exit(127)
+}
+
+fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {
+    let confinement = &plan.confinement;
+    join(confinement)?;
+    stamps[2] = monotonic_ns();
+    if let Some(code) = plan.code {
+        mount::attach(code, libc::AT_FDCWD, c"/var/task").at(Stage::Code)?;
+    }
+    if let Some(layer) = plan.layer {
+        mount::attach(layer, libc::AT_FDCWD, c"/opt").at(Stage::Code)?;
+    }
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    mount::mount_new(c"tmpfs", c"/tmp", flags, &plan.tmp_options).at(Stage::Tmp)?;
+    mount::mount_new(c"tmpfs", c"/dev/shm", flags | libc::MS_NOEXEC, &plan.shm_options).at(Stage::Tmp)?;
+    mount_proc().at(Stage::Proc)?;
+    stamps[3] = monotonic_ns();
+    confine(confinement)?;
+
+    arrange_descriptors(plan).at(Stage::Descriptors)?;
+    // From here on failures go to the descriptor's new number.
+    let failed = match enter_filter_and_fork(plan, stamps) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    fds::write_all(STATUS, &Status::Failed(failed).encode()).ok();
+    process::exit(127)
+}
+
+fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {
+    // The spawner ignores the end of its children; init has to hear of it.
+    process::reset_signals();
+    filter::install(plan.filters).at(Stage::Filter)?;
+    stamps[4] = monotonic_ns();
+    // SAFETY: one thread; both sides leave through functions that do not return.
+    match unsafe { process::fork() }.at(Stage::Fork)? {
+        0 => Err(exec(plan, stamps)),
+        main => init(main, plan.message),
+    }
+}
+
+/// Cgroups, network and cgroup namespace.
+fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
+    // This copy would keep the lifeline open.
+    // SAFETY: the number is the spawner's write end, whose owner does not exist in this process any more.
+    unsafe { libc::close(confinement.lifeline.1) };
+    for tasks in confinement.tasks {
+        // "0" is the writer itself, and a single-threaded one needs no global lock for `tasks`.
+        fds::write_all(tasks.as_raw_fd(), b"0").at(Stage::Join)?;
+    }
+    process::set_ns(confinement.net, libc::CLONE_NEWNET).at(Stage::Net)?;
+    process::unshare(libc::CLONE_NEWCGROUP).at(Stage::Join)
+}
+
+/// A fresh, read-only `/proc` of this pid namespace, with what tells of the host masked.
+fn mount_proc() -> io::Result<()> {
+    let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
+    let proc = mount::new_fs(c"proc", &[], attributes)?;
+    mount::attach(proc.as_raw_fd(), libc::AT_FDCWD, c"/proc")?;
+    let null = fds::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
+    if !fds::is_null_device(null.as_raw_fd())? {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for file in [
+        c"/proc/kcore",
+        c"/proc/keys",
+        c"/proc/key-users",
+        c"/proc/kallsyms",
+        c"/proc/kmsg",
+        c"/proc/sysrq-trigger",
+        c"/proc/timer_list",
+        c"/proc/timer_stats",
+        c"/proc/sched_debug",
+        c"/proc/latency_stats",
+        c"/proc/config.gz",
+    ] {
+        cover(null.as_raw_fd(), c"", file)?;
+    }
+    for dir in [c"/proc/acpi", c"/proc/asound", c"/proc/scsi", c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/driver"]
+    {
+        cover(libc::AT_FDCWD, root::EMPTY, dir)?;
+    }
+    Ok(())
+}
+
+/// Binds one thing over another; what does not exist needs no cover.
+fn cover(source: RawFd, path: &CStr, target: &CStr) -> io::Result<()> {
+    // SAFETY: `target` is NUL-terminated.
+    if unsafe { libc::access(target.as_ptr(), libc::F_OK) } != 0 {
+        return Ok(());
+    }
+    let tree = mount::clone_tree(source, path)?;
+    mount::attach(tree.as_raw_fd(), libc::AT_FDCWD, target)
+}
+
+/// Limits, identity, user namespace, capabilities. Afterwards this process has no right over anything but its own.
+fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
+    process::set_hostname(confinement.hostname).at(Stage::Host)?;
+    for (resource, most) in [
+        (libc::RLIMIT_NOFILE, confinement.open_files),
+        (libc::RLIMIT_CORE, 0),
+        (libc::RLIMIT_MEMLOCK, 64 << 10),
+        (libc::RLIMIT_MSGQUEUE, 819_200),
+        (libc::RLIMIT_RTPRIO, 0),
+        (libc::RLIMIT_NICE, 0),
+        (libc::RLIMIT_SIGPENDING, 1024),
+    ] {
+        process::limit_resource(resource, most).at(Stage::Host)?;
+    }
+    // Not attached anywhere, writable, and gone with its descriptor: only for this process' own maps.
+    let proc = mount::new_fs(c"proc", &[], mount::NOSUID | mount::NODEV | mount::NOEXEC).at(Stage::UserNamespace)?;
+    process::become_user(confinement.uid, confinement.gid).at(Stage::Identity)?;
+    process::unshare(libc::CLONE_NEWUSER).at(Stage::UserNamespace)?;
+    // Only a dumpable process owns the files through which it sets its maps.
+    process::prctl(libc::PR_SET_DUMPABLE, 1).at(Stage::UserNamespace)?;
+    let map = |id: u32| format!("{INSIDE_ID} {id} 1");
+    let dir = proc.as_raw_fd();
+    fds::put(dir, c"self/setgroups", "deny").at(Stage::UserNamespace)?;
+    fds::put(dir, c"self/uid_map", &map(confinement.uid)).at(Stage::UserNamespace)?;
+    fds::put(dir, c"self/gid_map", &map(confinement.gid)).at(Stage::UserNamespace)?;
+    drop(proc);
+    process::limit_bounding_set(0).at(Stage::Capabilities)?;
+    process::limit_capabilities(0).at(Stage::Capabilities)?;
+    process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at(Stage::Capabilities)?;
+    // Init is a copy of the spawner: nobody inside may look into it.
+    process::prctl(libc::PR_SET_DUMPABLE, 0).at(Stage::Capabilities)?;
+    process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).at(Stage::Lifeline)?;
+    // The spawner may have died before that took effect.
+    match fds::poll_one(confinement.lifeline.0, libc::POLLIN, 0).at(Stage::Lifeline)? {
+        0 => Ok(()),
+        _ => Err(Failure { stage: Stage::Lifeline, errno: libc::EPIPE }),
+    }
+}
+
+/// Leaves 0 (null), 1, 2 (pipes) and 3 (status) open, nothing else.
+fn arrange_descriptors(plan: &Plan<'_>) -> io::Result<()> {
+    let null = fds::dup_above(plan.null, ABOVE)?;
+    let stdout = fds::dup_above(plan.stdout, ABOVE)?;
+    let stderr = fds::dup_above(plan.stderr, ABOVE)?;
+    let status = fds::dup_above(plan.confinement.status, ABOVE)?;
+    fds::dup_onto(null.as_raw_fd(), 0)?;
+    fds::dup_onto(stdout.as_raw_fd(), 1)?;
+    fds::dup_onto(stderr.as_raw_fd(), 2)?;
+    fds::dup_onto(status.as_raw_fd(), STATUS)?;
+    // Their numbers are closed below.
+    for fd in [null, stdout, stderr, status] {
+        std::mem::forget(fd);
+    }
+    fds::close_from(STATUS + 1)
+}
+
+/// The function's process. Returns only what went wrong.
+fn exec(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Failure {
+    let mut last = || -> Result<Infallible, Failure> {
+        // SAFETY: no pointers.
+        unsafe { libc::setsid() };
+        fds::cloexec_from(STATUS).at(Stage::Descriptors)?;
+        // SAFETY: `cwd` is NUL-terminated.
+        crate::sys::check_int(unsafe { libc::chdir(plan.cwd.as_ptr()) }).at(Stage::Cwd)?;
+        stamps[5] = monotonic_ns();
+        fds::write_all(STATUS, &Status::Running { stamps: *stamps }.encode()).at(Stage::Exec)?;
+        let program = plan.argv[0];
+        // SAFETY: program and strings are NUL-terminated and both arrays end with null; they lie in the request, which
+        // this process has its own copy of.
+        unsafe { libc::execve(program, plan.argv.as_ptr(), plan.env.as_ptr()) };
+        Err(Failure::new(Stage::Exec, &io::Error::last_os_error()))
+    };
+    match last() {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    }
+}
+
+/// The sandbox's init: reaps, tells how the main process ended, and takes everything else down by ending.
+fn init(main: i32, message: (*const u8, usize)) -> ! {
+    // SAFETY: the range is the request's buffer in this process' own copy of memory; the function's process has its own.
+    unsafe { libc::explicit_bzero(message.0.cast_mut().cast(), message.1) };
+    process::set_name(c"init");
+    for fd in 0..STATUS {
+        // SAFETY: no owner in this process knows these numbers; holding them would keep the pipes open.
+        unsafe { libc::close(fd) };
+    }
+    loop {
+        match process::wait_any() {
+            Ok((pid, status)) if pid == main => {
+                let status = if libc::WIFSIGNALED(status) {
+                    Status::Signal(libc::WTERMSIG(status))
+                } else {
+                    Status::Code(libc::WEXITSTATUS(status))
+                };
+                fds::write_all(STATUS, &status.encode()).ok();
+                process::exit(0)
+            }
+            Ok(_) => {}
+            Err(_) => process::exit(1),
+        }
+    }
+}
+
+pub extern "C" fn run_unpack(plan: &UnpackPlan<'_>) -> Infallible {
+    let failure = match confine_unpack(plan) {
+        Ok(()) => {
+            let outcome = crate::unpack::run(plan_archive(), &plan.request);
+            crate::unpack::report(STATUS, &outcome);
+            process::exit(0)
+        }
+        Err(failure) => failure,
+    };
+    crate::unpack::report_failure(plan.confinement.status, failure);
+    process::exit(127)
+}
+
+/// The archive's number after the descriptors are arranged.
+const ARCHIVE: RawFd = 4;
+
+fn plan_archive() -> RawFd {
+    ARCHIVE
+}
+
+fn confine_unpack(plan: &UnpackPlan<'_>) -> Result<(), Failure> {
+    process::set_name(c"flint-unpack");
+    join(&plan.confinement)?;
+    mount::attach(plan.staging, libc::AT_FDCWD, root::STAGING).at(Stage::Code)?;
+    // Files are 0644 whatever the caller's mask was.
+    // SAFETY: no pointers.
+    unsafe { libc::umask(0o022) };
+    process::limit_resource(libc::RLIMIT_CPU, plan.request.cpu_seconds).at(Stage::Host)?;
+    confine(&plan.confinement)?;
+    let status = fds::dup_above(plan.confinement.status, ABOVE).at(Stage::Descriptors)?;
+    let archive = fds::dup_above(plan.archive, ABOVE).at(Stage::Descriptors)?;
+    fds::dup_onto(status.as_raw_fd(), STATUS).at(Stage::Descriptors)?;
+    fds::dup_onto(archive.as_raw_fd(), ARCHIVE).at(Stage::Descriptors)?;
+    std::mem::forget((status, archive));
+    fds::close_from(ARCHIVE + 1).at(Stage::Descriptors)?;
+    // The failure report above goes to the old number, which is closed by now; a refused filter ends silently, and the
+    // server sees a helper that broke off.
+    filter::install(plan.filters).at(Stage::Filter)
+}

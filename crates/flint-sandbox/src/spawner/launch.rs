@@ -1,0 +1,169 @@
+//! The spawner's part of a launch: trees, limits, pipes, and the clone itself.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+
+use super::child::{self, Confinement, Plan, UnpackPlan};
+use super::slot::Answer;
+use super::{Spawner, root};
+use crate::cgroup::{Limits, Roles};
+use crate::error::Stage;
+use crate::message::{At as _, Failure, LaunchRequest, Reply, UnpackRequest};
+use crate::sys::process::{Clone3, Forked};
+use crate::sys::{fds, monotonic_ns, mount, process};
+
+/// Smallest memory limit: below it not even the set-up succeeds.
+const LEAST_MEMORY: u64 = 4 << 20;
+
+impl Spawner {
+    pub(super) fn launch(
+        &mut self,
+        launch: &LaunchRequest<'_>,
+        given: Vec<OwnedFd>,
+        began_ns: u64,
+        message: &[u8],
+    ) -> Answer {
+        let invalid = |errno| Failure { stage: Stage::Request, errno };
+        if given.len() != usize::from(launch.has_code) + usize::from(launch.has_layer) {
+            return Err(invalid(libc::EBADF));
+        }
+        if launch.memory < LEAST_MEMORY {
+            return Err(invalid(libc::EINVAL));
+        }
+        let root = self.roots.get(launch.root as usize).ok_or(invalid(libc::ENOENT))?.as_raw_fd();
+        let ids = self.uids.first + launch.slot;
+        let trees = given.iter().map(|dir| clone_directory(dir.as_raw_fd(), true)).collect::<io::Result<Vec<_>>>();
+        let trees = trees.at(Stage::Trees)?;
+        let code = if launch.has_code { trees.first() } else { None };
+        let layer = if launch.has_layer { trees.last() } else { None };
+
+        let slot = self.slots.get(launch.slot)?;
+        if std::mem::replace(&mut slot.used, true) {
+            return Err(invalid(libc::EBUSY));
+        }
+        slot.group.limit(Limits { memory: launch.memory, pids: launch.pids }).at(Stage::Limits)?;
+        let (status, status_end) = fds::pipe().at(Stage::Clone)?;
+        let (stdout, stdout_end) = fds::pipe().at(Stage::Clone)?;
+        let (stderr, stderr_end) = fds::pipe().at(Stage::Clone)?;
+        // So that the function can open /dev/stdout again.
+        fds::chown(stdout_end.as_raw_fd(), ids, ids).at(Stage::Clone)?;
+        fds::chown(stderr_end.as_raw_fd(), ids, ids).at(Stage::Clone)?;
+
+        let text = |s: String| CString::new(s).expect("numbers hold no NUL");
+        let plan = Plan {
+            confinement: Confinement {
+                tasks: &slot.tasks,
+                net: slot.net.as_raw_fd(),
+                uid: ids,
+                gid: ids,
+                status: status_end.as_raw_fd(),
+                lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
+                open_files: launch.open_files,
+                hostname: launch.hostname,
+            },
+            code: code.map(|fd| fd.as_raw_fd()),
+            layer: layer.map(|fd| fd.as_raw_fd()),
+            tmp_options: text(format!(
+                "size={},nr_inodes={},mode=1777,uid={ids},gid={ids}",
+                launch.tmp_bytes.max(4096),
+                launch.tmp_inodes.max(1)
+            )),
+            shm_options: text(format!(
+                "size={},nr_inodes=1024,mode=1777,uid={ids},gid={ids}",
+                (launch.memory / 2).min(64 << 20)
+            )),
+            null: self.null.as_raw_fd(),
+            stdout: stdout_end.as_raw_fd(),
+            stderr: stderr_end.as_raw_fd(),
+            argv: pointers(&launch.argv),
+            env: pointers(&launch.env),
+            cwd: launch.cwd,
+            filters: self.filters.sandbox(),
+            message: (message.as_ptr(), message.len()),
+            cloned_ns: monotonic_ns(),
+        };
+        let cgroup = slot.group.dir(Roles::UNIFIED);
+        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, || child::run(&plan))?;
+        // The child holds its own copies; ours would keep the pipes open.
+        slot.tasks.clear();
+        Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
+    }
+
+    /// Starts the unpack helper: it gets the archive and the staging directory and nothing else.
+    pub(super) fn unpack(&mut self, request: &UnpackRequest, given: Vec<OwnedFd>, began_ns: u64) -> Answer {
+        let invalid = |errno| Failure { stage: Stage::Request, errno };
+        let [archive, staging] = &given[..] else { return Err(invalid(libc::EBADF)) };
+        if self.unpack_root.is_none() {
+            self.unpack_root = Some(root::build_empty(self.host_mounts.as_raw_fd())?);
+        }
+        let root = self.unpack_root.as_ref().expect("it has just been made").as_raw_fd();
+        let tree = clone_directory(staging.as_raw_fd(), false).at(Stage::Trees)?;
+        let slot = self.slots.get(request.slot)?;
+        if std::mem::replace(&mut slot.used, true) {
+            return Err(invalid(libc::EBUSY));
+        }
+        slot.group.limit(Limits { memory: request.memory, pids: 4 }).at(Stage::Limits)?;
+        let (result, result_end) = fds::pipe().at(Stage::Clone)?;
+        let plan = UnpackPlan {
+            confinement: Confinement {
+                tasks: &slot.tasks,
+                net: slot.net.as_raw_fd(),
+                uid: self.service.0,
+                gid: self.service.1,
+                status: result_end.as_raw_fd(),
+                lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
+                open_files: 64,
+                hostname: b"unpack",
+            },
+            archive: archive.as_raw_fd(),
+            staging: tree.as_raw_fd(),
+            request: *request,
+            filters: self.filters.unpack(),
+        };
+        let cgroup = slot.group.dir(Roles::UNIFIED);
+        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, || child::run_unpack(&plan))?;
+        slot.tasks.clear();
+        Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
+    }
+}
+
+/// A detached copy of the mount below a directory that the server has opened.
+fn clone_directory(fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
+    if !fds::is_dir(fd)? {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    }
+    let tree = mount::clone_tree(fd, c"")?;
+    let read_only = if read_only { mount::RDONLY } else { mount::NOEXEC };
+    mount::set_attributes(tree.as_raw_fd(), read_only | mount::NOSUID | mount::NODEV)?;
+    Ok(tree)
+}
+
+/// Clones a child that starts inside the mount namespace `root`, in its own copy of it, and comes back.
+fn clone_into(
+    root: RawFd,
+    host_mounts: RawFd,
+    cgroup: Option<RawFd>,
+    child: impl FnOnce() -> std::convert::Infallible,
+) -> Result<(u32, OwnedFd), Failure> {
+    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    process::set_ns(root, libc::CLONE_NEWNS).at(Stage::Clone)?;
+    // SAFETY: the spawner has one thread; the child runs `child`, which does not return.
+    let forked = unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) };
+    if let Ok(Forked::Child) = forked {
+        match child() {}
+    }
+    if process::set_ns(host_mounts, libc::CLONE_NEWNS).is_err() {
+        // Stuck inside a root the spawner is of no use: end, and let the server and everything else end with it.
+        process::exit(1);
+    }
+    match forked.at(Stage::Clone)? {
+        Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
+        Forked::Child => unreachable!("the child has left above"),
+    }
+}
+
+/// A null-terminated array of C strings for `execve`.
+fn pointers(strings: &[&CStr]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}

@@ -1,0 +1,205 @@
+//! Slots: what one sandbox lives in. A host id, a network namespace with its listener, a directory in every cgroup
+//! hierarchy.
+//!
+//! A slot serves one sandbox and is then taken down: nothing of a tenant can stay behind in it. They are made and taken
+//! down off the path of a launch. An index, and with it a host id, is used again only when its cgroups are gone; network
+//! namespaces are closed a few at a time, because the kernel takes dead ones down in one long step that blocks new ones.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+
+use crate::api::RUNTIME_API;
+use crate::cgroup::{Group, Roles, Tops};
+use crate::error::Stage;
+use crate::message::{At as _, Failure, Reply, SLOT_FILES, SlotFile, SlotForm};
+use crate::sys::{fds, process, socket};
+
+/// A reply and its descriptors.
+pub type Answer = Result<(Reply, Vec<OwnedFd>), Failure>;
+
+/// Network namespaces that are closed in one go.
+const NETS_PER_ROUND: usize = 4;
+
+/// Connections that wait to be accepted: a function has one client and a few extensions.
+const BACKLOG: libc::c_int = 128;
+
+pub struct Slot {
+    pub group: Group,
+    pub net: OwnedFd,
+    /// Opened for the one child that joins by them.
+    pub tasks: Vec<OwnedFd>,
+    pub used: bool,
+}
+
+pub struct Slots {
+    count: u32,
+    live: BTreeMap<u32, Slot>,
+    /// Indices that were used and are free again; the one that rested longest comes first.
+    free: VecDeque<u32>,
+    next: u32,
+    leaving: Vec<(u32, Group)>,
+    dead_nets: Vec<OwnedFd>,
+}
+
+impl Slots {
+    pub fn new(count: u32) -> Self {
+        Self {
+            count,
+            live: BTreeMap::new(),
+            free: VecDeque::new(),
+            next: 0,
+            leaving: Vec::new(),
+            dead_nets: Vec::new(),
+        }
+    }
+
+    pub fn get(&mut self, index: u32) -> Result<&mut Slot, Failure> {
+        self.live.get_mut(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })
+    }
+
+    pub fn create(&mut self, tops: &Tops, host_net: RawFd) -> Answer {
+        // Fresh indices first: the longer a host id rests, the better.
+        let index = if self.next < self.count {
+            self.next += 1;
+            self.next - 1
+        } else {
+            self.work(tops);
+            match self.free.pop_front() {
+                Some(index) => index,
+                None => return Ok((Reply::Full, Vec::new())),
+            }
+        };
+        match make(index, tops, host_net) {
+            Ok((slot, mask, form, files)) => {
+                self.live.insert(index, slot);
+                Ok((Reply::Slot { slot: index, mask, form }, files))
+            }
+            Err(failure) => {
+                self.free.push_back(index);
+                Err(failure)
+            }
+        }
+    }
+
+    pub fn kill(&mut self, index: u32) -> Answer {
+        self.get(index)?.group.kill();
+        Ok((Reply::Done, Vec::new()))
+    }
+
+    /// Kills what is left in the slot and takes it down, now or when it is empty.
+    pub fn destroy(&mut self, index: u32, tops: &Tops) -> Answer {
+        let slot = self.live.remove(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })?;
+        let Slot { group, net, tasks, used } = slot;
+        drop(tasks);
+        if used {
+            group.kill();
+        }
+        self.leaving.push((index, group));
+        self.dead_nets.push(net);
+        self.remove_empty(tops);
+        Ok((Reply::Done, Vec::new()))
+    }
+
+    pub fn has_work(&self) -> bool {
+        !self.leaving.is_empty() || !self.dead_nets.is_empty()
+    }
+
+    /// One round of taking down.
+    pub fn work(&mut self, tops: &Tops) {
+        self.remove_empty(tops);
+        self.dead_nets.drain(..self.dead_nets.len().min(NETS_PER_ROUND));
+    }
+
+    fn remove_empty(&mut self, tops: &Tops) {
+        let free = &mut self.free;
+        self.leaving.retain(|(index, group)| match tops.remove_group(group) {
+            Ok(true) => {
+                free.push_back(*index);
+                false
+            }
+            Ok(false) | Err(_) => {
+                group.kill();
+                true
+            }
+        });
+    }
+}
+
+type Made = (Slot, u32, SlotForm, Vec<OwnedFd>);
+
+fn make(index: u32, tops: &Tops, host_net: RawFd) -> Result<Made, Failure> {
+    let name = CString::new(format!("s{index}")).expect("digits hold no NUL");
+    let (net, listener) = make_network(host_net).at(Stage::Network)?;
+    let group = tops.create_group(&name).at(Stage::Cgroup)?;
+    match open_files(&group, listener) {
+        Ok((mask, form, files)) => {
+            let tasks = group.open_tasks();
+            match tasks {
+                Ok(tasks) => Ok((Slot { group, net, tasks, used: false }, mask, form, files)),
+                Err(error) => {
+                    tops.remove_group(&group).ok();
+                    Err(Failure::new(Stage::Cgroup, &error))
+                }
+            }
+        }
+        Err(error) => {
+            tops.remove_group(&group).ok();
+            Err(Failure::new(Stage::Cgroup, &error))
+        }
+    }
+}
+
+/// A network namespace with loopback up and the Runtime API's listener bound in it.
+fn make_network(host_net: RawFd) -> io::Result<(OwnedFd, OwnedFd)> {
+    process::unshare(libc::CLONE_NEWNET)?;
+    let made = socket::loopback_up()
+        .and_then(|()| socket::listen_loopback(RUNTIME_API.port(), BACKLOG))
+        .and_then(|listener| Ok((fds::open(c"/proc/self/ns/net", libc::O_RDONLY)?, listener)));
+    process::set_ns(host_net, libc::CLONE_NEWNET)?;
+    made
+}
+
+fn open_files(group: &Group, listener: OwnedFd) -> io::Result<(u32, SlotForm, Vec<OwnedFd>)> {
+    let unified = group.dir(Roles::UNIFIED).is_some();
+    let freeze_home = if unified { Roles::UNIFIED } else { Roles::FREEZER };
+    let cpu_stat = group.dir(Roles::CPUACCT).is_none();
+    let cpu = if cpu_stat {
+        group.open(Roles::UNIFIED, c"cpu.stat", c"cpu.stat", libc::O_RDONLY)
+    } else {
+        group.open(Roles::CPUACCT, c"cpuacct.usage", c"cpu.stat", libc::O_RDONLY)
+    };
+    let oom = group.open(Roles::MEMORY, c"memory.oom_control", c"memory.events", libc::O_RDONLY);
+    let oom_event = match &oom {
+        Some(control) if group.memory_is_v1() => Some(watch_oom(group, control.as_raw_fd())?),
+        _ => None,
+    };
+    let mut files: [(SlotFile, Option<OwnedFd>); SLOT_FILES] = [
+        (SlotFile::Listener, Some(listener)),
+        (SlotFile::Freeze, group.open(freeze_home, c"freezer.state", c"cgroup.freeze", libc::O_WRONLY)),
+        (SlotFile::Kill, group.open(Roles::UNIFIED, c"cgroup.kill", c"cgroup.kill", libc::O_WRONLY)),
+        (SlotFile::MemoryUsage, group.open(Roles::MEMORY, c"memory.usage_in_bytes", c"memory.current", libc::O_RDONLY)),
+        (SlotFile::MemoryPeak, group.open(Roles::MEMORY, c"memory.max_usage_in_bytes", c"memory.peak", libc::O_RDONLY)),
+        (SlotFile::Oom, oom),
+        (SlotFile::OomEvent, oom_event),
+        (SlotFile::Cpu, cpu),
+    ];
+    let mut mask = 0;
+    let mut out = Vec::with_capacity(SLOT_FILES);
+    for (kind, file) in &mut files {
+        if let Some(file) = file.take() {
+            mask |= 1 << *kind as u8;
+            out.push(file);
+        }
+    }
+    Ok((mask, SlotForm { freezer_v1: !unified, cpu_stat }, out))
+}
+
+/// Version 1 tells of an out-of-memory kill by an eventfd; it has no group kill of its own.
+fn watch_oom(group: &Group, control: RawFd) -> io::Result<OwnedFd> {
+    let event = fds::event_fd()?;
+    let dir = group.dir(Roles::MEMORY).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+    fds::put(dir, c"cgroup.event_control", &format!("{} {control}", event.as_raw_fd()))?;
+    Ok(event)
+}
