@@ -51,18 +51,19 @@ fn check_value(shape: &Shape, value: &Doc, path: &str, found: &mut Vec<String>) 
     match (&shape.kind, value) {
         (Kind::Structure(_), Doc::Map(_)) => members(shape, value, path, found),
         (Kind::List(item), Doc::List(items)) if is_scalar(item.shape) => {
-            if items.iter().any(|item_value| is_null(item_value) || !violations(item.shape, item_value).is_empty()) {
-                let rule = format!("Member must satisfy constraint: [{}]", constraints(item.shape));
-                report(&show(shape, value), path, &rule, found);
-            }
+            let breaks = |value: &Doc| is_null(value) || !violations(item.shape, value).is_empty();
+            let rule = items.iter().any(breaks).then(|| constraints(item.shape));
+            rule.iter().for_each(|all| {
+                report(&show(shape, value), path, &format!("Member must satisfy constraint: [{all}]"), found);
+            });
         }
         (Kind::List(item), Doc::List(items)) => {
-            for (index, item_value) in items.iter().enumerate() {
+            for (index, value) in items.iter().enumerate() {
                 let here = format!("{path}.{}.member", index + 1);
-                if is_null(item_value) {
+                if is_null(value) {
                     report("Value null", &here, "Member must not be null", found);
                 } else {
-                    check_value(item.shape, item_value, &here, found);
+                    check_value(item.shape, value, &here, found);
                 }
             }
         }

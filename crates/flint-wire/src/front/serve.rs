@@ -11,19 +11,24 @@ use bytes::Bytes;
 use flint_kit::body::ByteStream;
 use flint_kit::{Body, Fault};
 use futures_util::StreamExt;
-use http::Request;
 use http::header::SERVER;
+use http::{HeaderValue, Request};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::body::Budget;
 use super::{FrontOptions, request};
+
+/// How long a new connection may be silent.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
+/// What an HTTP/2 client with prior knowledge says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The HTTP server: one, for any number of listeners.
 #[derive(Debug)]
@@ -31,7 +36,8 @@ pub struct Front {
     options: Arc<FrontOptions>,
     budget: Arc<Budget>,
     connections: Arc<Semaphore>,
-    protocol: auto::Builder<TokioExecutor>,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
 }
 
 impl Front {
@@ -43,8 +49,7 @@ impl Front {
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_wait)
             .max_headers(limits.header_fields)
-            .max_buf_size(limits.head_bytes.max(8192))
-            .half_close(false);
+            .max_buf_size(limits.head_bytes.max(8192));
         protocol
             .http2()
             .timer(TokioTimer::new())
@@ -57,22 +62,24 @@ impl Front {
             budget: Budget::new(limits.buffered_bytes),
             connections: Arc::new(Semaphore::new(limits.connections)),
             options: Arc::new(options),
-            protocol,
+            http1: protocol.clone().http1_only(),
+            http2: protocol.http2_only(),
         })
     }
 
     /// Accepts connections until `shutdown` ends, then lets calls under way finish (at most `Limits::drain` long).
     ///
+    /// May run for several listeners at a time; they share the limits.
+    ///
     /// Errors: the listener's own; a failed accept of one connection is waited out.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let port = listener.local_addr()?.port();
-        let graceful = GracefulShutdown::new();
+        let (stop, stopping) = watch::channel(());
         let mut shutdown = pin!(shutdown);
         loop {
-            let permit = Arc::clone(&self.connections).acquire_owned();
             let accepted = async {
-                let permit = permit.await.expect("the semaphore is never closed");
-                (permit, listener.accept().await)
+                let permit = Arc::clone(&self.connections).acquire_owned().await;
+                (permit.expect("the semaphore is never closed"), listener.accept().await)
             };
             let (permit, accepted) = tokio::select! {
                 () = &mut shutdown => break,
@@ -80,11 +87,9 @@ impl Front {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let connection = graceful.watch(self.connection(stream, port).into_owned());
+                    let (front, stopping) = (Arc::clone(self), stopping.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::trace!(%error, "a connection ended early");
-                        }
+                        front.connection(stream, port, stopping).await;
                         drop(permit);
                     });
                 }
@@ -95,41 +100,65 @@ impl Front {
                 }
             }
         }
-        drop(listener);
-        if tokio::time::timeout(self.options.limits.drain, graceful.shutdown()).await.is_err() {
+        drop((listener, stopping));
+        // Every connection holds a receiver; the channel closes when the last one is gone.
+        let _ = stop.send(());
+        if tokio::time::timeout(self.options.limits.drain, stop.closed()).await.is_err() {
             tracing::warn!("calls were still under way at the end of the drain time");
         }
         Ok(())
     }
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-        port: u16,
-    ) -> auto::Connection<
-        '_,
-        TokioIo<TcpStream>,
-        impl hyper::service::Service<
-            Request<Incoming>,
-            Response = http::Response<Outgoing>,
-            Error = Infallible,
-            Future = impl Future<Output = Result<http::Response<Outgoing>, Infallible>> + Send + 'static,
-        > + Send
-        + 'static,
-        TokioExecutor,
-    > {
-        // Small answers leave at once.
+    /// Serves one connection until it ends or, once `stopping` says so, until its call under way is answered.
+    async fn connection(&self, stream: TcpStream, port: u16, mut stopping: watch::Receiver<()>) {
+        let protocol = tokio::select! {
+            _ = stopping.changed() => return,
+            version = tokio::time::timeout(FIRST_WORD, is_http2(&stream)) => match version {
+                Ok(Ok(true)) => &self.http2,
+                Ok(Ok(false)) => &self.http1,
+                Ok(Err(_)) | Err(_) => return,
+            },
+        };
+        // Small answers leave at once; a socket that refuses this is slower, not wrong.
         let _ = stream.set_nodelay(true);
-        let (options, budget) = (Arc::clone(&self.options), Arc::clone(&self.budget));
-        let service = service_fn(move |request: Request<Incoming>| {
-            let (options, budget) = (Arc::clone(&options), Arc::clone(&budget));
+        let service = service_fn(|request: Request<Incoming>| {
+            let (options, budget) = (Arc::clone(&self.options), Arc::clone(&self.budget));
             async move {
                 let mut answer = request::answer(&options, &budget, port, request).await;
-                answer.headers_mut().insert(SERVER, http::HeaderValue::from_static("flint"));
+                answer.headers_mut().insert(SERVER, HeaderValue::from_static("flint"));
                 Ok::<_, Infallible>(answer.map(Outgoing::from))
             }
         });
-        self.protocol.serve_connection(TokioIo::new(stream), service)
+        let mut connection = pin!(protocol.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            _ = stopping.changed() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::trace!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// Whether the client opens with HTTP/2's preface. Looks without taking, so that the protocol reads it again.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut seen = [0; PREFACE.len()];
+    loop {
+        let n = stream.peek(&mut seen).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if seen[..n] != PREFACE[..n] {
+            return Ok(false);
+        }
+        if n == PREFACE.len() {
+            return Ok(true);
+        }
+        // A preface in pieces; peeking does not wait for more.
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
