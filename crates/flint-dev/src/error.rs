@@ -27,7 +27,7 @@ pub enum Error {
     /// The folder says nothing that can be run.
     #[error("{}: {reason}", dir.display())]
     App { dir: PathBuf, reason: String, hint: String },
-    #[error("no interpreter for {runtime} is on this machine")]
+    #[error("no {runtime} with pip is on this machine")]
     NoInterpreter { runtime: String, found: Vec<String> },
     #[error("installing {} failed: {reason}", requirements.display())]
     Requirements { requirements: PathBuf, reason: String },
@@ -80,7 +80,7 @@ impl Error {
             }
             Error::App { hint, .. } | Error::Package { hint, .. } => hint.clone(),
             Error::NoInterpreter { found, .. } if found.is_empty() => {
-                "install the interpreter: it installs the requirements for the function".into()
+                "install it with pip (Debian: python3-pip); it installs the requirements into the package".into()
             }
             Error::NoInterpreter { found, .. } => {
                 format!("install it, or say `runtime = \"{}\"` in flint.toml", found[0])

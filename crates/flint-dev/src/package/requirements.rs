@@ -15,6 +15,8 @@ use crate::python::Interpreter;
 const RECIPE: &str = "2";
 /// How many installed folders an application keeps: to go back to yesterday's requirements costs nothing.
 const KEPT: usize = 4;
+/// An installation that is not finished after this long was broken off.
+const LEFT_BEHIND: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Installed requirements: in the application's cache, or in a folder that goes away with this.
 #[derive(Debug)]
@@ -130,15 +132,19 @@ fn install(file: &Path, target: &Path, interpreter: &Interpreter) -> Result<(), 
     Ok(())
 }
 
-/// Removes the installed folders that were not of use for longest.
+/// Removes the installed folders that were not of use for longest, and what broken-off installations left.
 fn prune(cache: &Path, current: &Path) {
+    let now = fs::metadata(current).and_then(|m| m.modified());
     let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        let hidden = entry.file_name().to_string_lossy().starts_with('.');
-        if let Ok(time) = entry.metadata().and_then(|m| m.modified())
-            && !hidden
-            && entry.path() != current
-        {
+        let Ok(time) = entry.metadata().and_then(|m| m.modified()) else { continue };
+        let unfinished = entry.file_name().to_string_lossy().starts_with('.');
+        if unfinished {
+            let age = now.as_ref().ok().and_then(|now| now.duration_since(time).ok()).unwrap_or_default();
+            if age > LEFT_BEHIND {
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        } else if entry.path() != current {
             found.push((time, entry.path()));
         }
     }
