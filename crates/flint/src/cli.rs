@@ -1,0 +1,411 @@
+//! What can be said on the command line. The help is the manual: an example with each command.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand};
+use flint_model::{AccountId, Region};
+
+use crate::values::{self, Since};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Run serverless functions from one binary that speaks the AWS wire APIs.
+#[derive(Debug, Parser)]
+#[command(name = "flint", version, styles = STYLES, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Examples:
+  flint dev examples/thumbnail         serve it, deploy it, follow its logs
+  flint up --data /var/lib/flint       start a server
+  eval \"$(flint env)\"                  let boto3 and the AWS CLI find it
+  flint deploy my-app                  create or update a function from a folder
+  flint invoke my-app -p '{\"n\": 1}'    run it once
+
+Every command has its own --help with an example.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a server
+    #[command(
+        after_help = "Prints one line `ready URL` on standard output when it serves; its log goes to standard error.
+SIGTERM or Ctrl-C lets running calls end, then stops it.
+
+Example:
+  flint up --data /var/lib/flint --listen 127.0.0.1:4566"
+    )]
+    Up(Up),
+
+    /// Serve a folder's function on this machine: server, deploy, logs
+    #[command(after_help = "The server accepts any credentials, on loopback only, and ends with this command.
+Standard output gets `ready URL`, then the function's log.
+
+Example:
+  flint dev examples/thumbnail
+  flint dev --listen 127.0.0.1:0 --quiet my-app")]
+    Dev(Dev),
+
+    /// Create or update a function from a folder
+    #[command(after_help = "A folder with app.py, handler.py, lambda_function.py or main.py is a Python function; its
+requirements.txt is installed into the package. A folder with an executable `bootstrap` runs
+as it is. A flint.toml in the folder may say more:
+
+  name = \"thumbnail\"        handler = \"app.handler\"    runtime = \"python3.13\"
+  memory = \"512 MiB\"        timeout = \"10 s\"           requirements = \"requirements.txt\"
+  environment = { GREETING = \"hello\" }
+
+Example:
+  flint deploy examples/thumbnail")]
+    Deploy(Deploy),
+
+    /// Delete a function
+    #[command(after_help = "Example:
+  flint remove thumbnail
+  flint remove examples/thumbnail --logs")]
+    Remove(Remove),
+
+    /// Run a function once and print its answer
+    #[command(
+        after_help = "The answer goes to standard output. If the function fails, that is its error document, and the
+exit code is 1.
+
+Examples:
+  flint invoke hello -p '{\"name\": \"you\"}'
+  flint invoke thumbnail -p @event.json --tail -o answer.json"
+    )]
+    Invoke(Invoke),
+
+    /// Show what a function logged
+    #[command(after_help = "Example:
+  flint logs thumbnail --since 1h --filter ERROR
+  flint logs thumbnail -f")]
+    Logs(Logs),
+
+    /// Show the execution environments that are alive
+    #[command(after_help = "Example:
+  flint ps
+  flint ps --json | jq '.[].State'")]
+    Ps(Ps),
+
+    /// Print the variables that let AWS tools find the server
+    #[command(after_help = "Examples:
+  eval \"$(flint env --data /var/lib/flint)\" && aws lambda list-functions
+  flint env --json")]
+    Env(Env),
+
+    /// Check what this host offers
+    #[command(after_help = "Example:
+  flint doctor")]
+    Doctor(Doctor),
+
+    /// Show the runtimes that the server has
+    #[command(after_help = "Example:
+  flint runtime list")]
+    Runtime(Runtime),
+
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:
+  flint completions bash > /etc/bash_completion.d/flint")]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What a server is told.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerFlags {
+    /// Data directory [default: /var/lib/flint for `up`, ./.flint for `dev`]
+    #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
+    pub data: Option<PathBuf>,
+
+    /// Address to listen on; port 0 asks for a free one
+    #[arg(
+        long,
+        env = "FLINT_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:4566",
+        hide_env_values = true
+    )]
+    pub listen: SocketAddr,
+
+    /// Account of requests that name no other
+    #[arg(long, env = "FLINT_ACCOUNT", value_name = "ID", default_value = "000000000000", hide_env_values = true)]
+    pub account: AccountId,
+
+    /// Region of requests that name no other
+    #[arg(long, env = "FLINT_REGION", value_name = "NAME", default_value = "us-east-1", hide_env_values = true)]
+    pub region: Region,
+
+    /// User id that the server becomes after it has set up what needs root
+    #[arg(long, env = "FLINT_USER", value_name = "UID", hide_env_values = true)]
+    pub user: Option<u32>,
+
+    /// Memory for all execution environments together [default: 80 % of what the host has free]
+    #[arg(long, env = "FLINT_MEMORY_BUDGET", value_name = "SIZE", value_parser = values::megabytes, hide_env_values = true)]
+    pub memory_budget: Option<u64>,
+
+    /// Invocations that an account may have in flight
+    #[arg(long, env = "FLINT_CONCURRENCY", value_name = "N", hide_env_values = true)]
+    pub concurrency: Option<u64>,
+
+    /// How long an idle execution environment is kept
+    #[arg(long, env = "FLINT_IDLE_TIMEOUT", value_name = "SPAN", value_parser = values::duration, hide_env_values = true)]
+    pub idle_timeout: Option<Duration>,
+
+    /// What the server logs on standard error, such as `debug` or `warn,flint=info`
+    #[arg(long, env = "FLINT_LOG", value_name = "FILTER", hide_env_values = true)]
+    pub log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    pub server: ServerFlags,
+
+    /// Listen on an address that is not loopback although there is no TLS
+    #[arg(long, env = "FLINT_PLAIN_HTTP", value_parser = BoolishValueParser::new(), hide_env_values = true)]
+    pub plain_http: bool,
+
+    /// Accept any credentials, on loopback only (what `flint dev` starts)
+    #[arg(long, hide = true)]
+    pub dev: bool,
+
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    pub end_with_stdin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// Folder of the function [default: the current one, if it holds a function]
+    pub dir: Option<PathBuf>,
+
+    /// Name of the function [default: what flint.toml says, or the folder's name]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// Print nothing but the `ready` line
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub server: ServerFlags,
+}
+
+/// Where the server is.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Where {
+    /// Server to talk to [default: that of --data, $AWS_ENDPOINT_URL, ./.flint or http://127.0.0.1:4566]
+    #[arg(long, env = "FLINT_ENDPOINT", value_name = "URL", hide_env_values = true, help_heading = "Server")]
+    pub endpoint: Option<String>,
+
+    /// Region [default: $AWS_REGION or us-east-1]
+    #[arg(long, env = "FLINT_REGION", value_name = "NAME", hide_env_values = true, help_heading = "Server")]
+    pub region: Option<Region>,
+
+    /// Data directory of the server: its address and keys are read there
+    #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true, help_heading = "Server")]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// Folder of the function
+    pub dir: PathBuf,
+
+    /// Name of the function [default: what flint.toml says, or the folder's name]
+    #[arg(long)]
+    pub name: Option<String>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// Name of the function, or the folder it was deployed from
+    #[arg(value_name = "DIR|NAME")]
+    pub function: String,
+
+    /// Delete its log group as well
+    #[arg(long)]
+    pub logs: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Invoke {
+    /// Name or ARN of the function
+    pub function: String,
+
+    /// Event: JSON, @FILE, or - for standard input [default: {}]
+    #[arg(short, long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub payload: Option<String>,
+
+    /// Print the end of the invocation's log on standard error
+    #[arg(long)]
+    pub tail: bool,
+
+    /// Write the answer to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Print answer, error, version, request id and log as one JSON object
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Name or ARN of the function, or a log group (/...)
+    pub function: String,
+
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// From when on: a span (10m, 2h, 1d) or an instant (2026-11-21T09:00:00Z)
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub since: Since,
+
+    /// Filter pattern: `ERROR`, `?a ?b`, `{ $.level = "warn" }`
+    #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
+    pub filter: Option<String>,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ps {
+    /// Only those of this function
+    pub function: Option<String>,
+
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    /// Print as a JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runtime {
+    #[command(subcommand)]
+    pub command: RuntimeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RuntimeCommand {
+    /// Runtime identifiers and the interpreters behind them
+    #[command(after_help = "Example:
+  flint runtime list --json")]
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        server: Where,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        Cli::try_parse_from(line.split_whitespace()).map(|c| c.command).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example() {
+        for command in Cli::command().get_subcommands().filter(|c| c.get_subcommands().next().is_none()) {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn reads_the_contract() {
+        let Ok(Command::Up(up)) = parse("flint up --data d --listen 127.0.0.1:0 --region eu-west-1") else { panic!() };
+        assert_eq!((up.server.listen.port(), up.server.region.as_str(), up.dev), (0, "eu-west-1", false));
+        let Ok(Command::Dev(dev)) = parse("flint dev app --quiet --idle-timeout 5s") else { panic!() };
+        assert_eq!((dev.dir, dev.quiet), (Some("app".into()), true));
+        assert_eq!(dev.server.idle_timeout, Some(Duration::from_secs(5)));
+        let Ok(Command::Invoke(invoke)) = parse("flint invoke f -p -1 --tail -o out") else { panic!() };
+        assert_eq!((invoke.payload.as_deref(), invoke.tail, invoke.output), (Some("-1"), true, Some("out".into())));
+        let Ok(Command::Logs(logs)) = parse("flint logs f -f --since 1h --filter -x") else { panic!() };
+        assert_eq!((logs.follow, logs.filter.as_deref()), (true, Some("-x")));
+        assert!(matches!(parse("flint runtime list --json"), Ok(Command::Runtime(_))));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_meant() {
+        for (line, part) in [
+            ("flint up --account 12", "twelve digits"),
+            ("flint up --region US", "lower-case"),
+            ("flint up --listen 4566", "invalid"),
+            ("flint up --memory-budget lots", "not a size"),
+            ("flint dev --plain-http", "unexpected"),
+            ("flint logs f --since soon", "no time"),
+            ("flint invoke", "required"),
+            ("flint invoke f --json -o x", "cannot be used"),
+            ("flint nothing", "unrecognized"),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}

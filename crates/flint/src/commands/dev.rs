@@ -1,0 +1,216 @@
+//! `flint dev`: a server that is this command's child, the folder's function in it, its log on standard output.
+//!
+//! The server ends with this process however that ends: it watches its standard input, a pipe that only we hold, and
+//! until it has dropped its privileges the kernel would end it with us.
+
+use std::future::pending;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use flint_base::{Clock, SystemClock};
+use flint_dev::client::logs::{LogFollower, LogQuery, group_of};
+use flint_dev::{App, Client, Credentials, Endpoint, Target};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{deploy, logs};
+use crate::cli::{Dev, ServerFlags};
+use crate::surroundings::DATA_OF_DEV;
+use crate::ui::{self, Paint};
+
+/// A `ready` line is no longer than this.
+const READY_LINE_MAX: u64 = 4096;
+/// The server gives calls in flight 30 s to end; what takes longer than this is stuck.
+const END_WITHIN: Duration = Duration::from_secs(40);
+
+pub(super) fn run(flags: Dev) -> anyhow::Result<ExitCode> {
+    // What is wrong with the folder is said before anything is started.
+    let app = match &flags.dir {
+        Some(dir) => Some(App::read(dir, flags.name.as_deref())?),
+        None if App::is_in(Path::new(".")) => Some(App::read(Path::new("."), flags.name.as_deref())?),
+        None => None,
+    };
+    super::waiting(serve(flags, app))
+}
+
+async fn serve(flags: Dev, app: Option<App>) -> anyhow::Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut server = Server::start(&flags.server)?;
+    let ready = tokio::select! {
+        line = server.ready() => line?,
+        () = stop.asked() => None,
+    };
+    let Some(endpoint) = ready else {
+        // Asked to stop, or failed to start: then it has said why on our standard error.
+        let status = server.end(&mut stop).await?;
+        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    };
+    let result = tokio::select! {
+        result = develop(&flags, app.as_ref(), endpoint) => result,
+        () = stop.asked() => Ok(()),
+        gone = server.gone() => gone.map_err(Into::into).and_then(|status| bail!("the server ended on its own: {status}")),
+    };
+    let status = server.end(&mut stop).await?;
+    result?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says that it serves, deploys, follows the log: until it fails.
+async fn develop(flags: &Dev, app: Option<&App>, endpoint: Endpoint) -> anyhow::Result<()> {
+    ui::line(format_args!("ready {endpoint}"))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let since = clock.now();
+    // Any credentials do; a key that is not twelve digits means the server's own account.
+    let credentials = Credentials { access_key: "test".into(), secret_key: "test".into() };
+    let client = Client::new(Target { endpoint, region: flags.server.region.to_string(), credentials }, clock);
+    let Some(app) = app else {
+        ui::note("no function in this folder: serving what else is deployed");
+        return pending().await;
+    };
+    let deployed = deploy::deploy(&client, app).await?;
+    ui::note(deploy::closing(&deployed, Paint::stderr()));
+    if flags.quiet {
+        return pending().await;
+    }
+    let query = LogQuery { group: group_of(&deployed.name), since: Some(since), pattern: None };
+    logs::follow(&client, LogFollower::new(query), false).await.map(drop)
+}
+
+/// Ctrl-C and SIGTERM.
+struct Stop {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The server below this process.
+struct Server {
+    child: Child,
+    /// Some child of this process ended.
+    ended: tokio::signal::unix::Signal,
+    out: BufReader<tokio::io::Take<pipe::Receiver>>,
+}
+
+impl Server {
+    fn start(flags: &ServerFlags) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("this program's own file")?;
+        let mut command = std::process::Command::new(program);
+        command.args(arguments(flags));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A group of its own: Ctrl-C reaches us alone, and we end it in order.
+        command.process_group(0);
+        // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and touches no memory.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from)
+            });
+        }
+        // Listened for before there is a child to miss.
+        let ended = signal(SignalKind::child())?;
+        let mut child = command.spawn().context("starting the server")?;
+        let out = child.stdout.take().expect("standard output was asked for as a pipe");
+        let out = pipe::Receiver::from_owned_fd(out.into())?;
+        Ok(Self { child, ended, out: BufReader::new(out.take(READY_LINE_MAX)) })
+    }
+
+    /// The address from its `ready` line; `None` if it ended without one.
+    async fn ready(&mut self) -> anyhow::Result<Option<Endpoint>> {
+        let mut line = String::new();
+        self.out.read_line(&mut line).await.context("the server's ready line")?;
+        match line.trim_end().strip_prefix("ready ") {
+            Some(url) => Ok(Some(url.parse()?)),
+            None if line.is_empty() => Ok(None),
+            None => bail!("the server said {line:?} instead of its ready line"),
+        }
+    }
+
+    async fn gone(&mut self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            self.ended.recv().await;
+        }
+    }
+
+    /// Ends the server: asked first; killed if asked a second time, or if it does not.
+    async fn end(mut self, stop: &mut Stop) -> anyhow::Result<ExitStatus> {
+        drop(self.child.stdin.take());
+        if self.child.try_wait()?.is_none() {
+            // Not waited for yet, so that the id is still its own; it may have ended meanwhile.
+            drop(kill_process(Pid::from_child(&self.child), Signal::TERM).map_err(io::Error::from));
+        }
+        tokio::select! {
+            status = self.gone() => return Ok(status?),
+            () = stop.asked() => {}
+            () = tokio::time::sleep(END_WITHIN) => {}
+        }
+        self.child.kill()?;
+        Ok(self.gone().await?)
+    }
+}
+
+fn arguments(flags: &ServerFlags) -> Vec<std::ffi::OsString> {
+    let data = flags.data.clone().unwrap_or_else(|| PathBuf::from(DATA_OF_DEV));
+    let mut arguments: Vec<std::ffi::OsString> = vec!["up".into(), "--dev".into(), "--end-with-stdin".into()];
+    let mut say = |name: &str, value: std::ffi::OsString| arguments.extend([format!("--{name}").into(), value]);
+    say("data", data.into());
+    say("listen", flags.listen.to_string().into());
+    say("account", flags.account.to_string().into());
+    say("region", flags.region.to_string().into());
+    let numbers = [
+        ("user", flags.user.map(u64::from)),
+        ("memory-budget", flags.memory_budget),
+        ("concurrency", flags.concurrency),
+    ];
+    for (name, value) in numbers {
+        if let Some(value) = value {
+            say(name, value.to_string().into());
+        }
+    }
+    if let Some(span) = flags.idle_timeout {
+        say("idle-timeout", format!("{}ms", span.as_millis()).into());
+    }
+    if let Some(filter) = &flags.log {
+        say("log", filter.into());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn the_child_hears_every_flag() {
+        let line = "flint dev app --data d --listen 127.0.0.1:0 --account 123456789012 --region eu-west-1 --user 7 \
+                    --memory-budget 2GiB --concurrency 9 --idle-timeout 1m --log debug";
+        let Command::Dev(dev) = Cli::parse_from(line.split_whitespace()).command else { panic!() };
+        let said = std::iter::once("flint".into()).chain(arguments(&dev.server));
+        let Command::Up(up) = Cli::parse_from(said).command else { panic!() };
+        assert!(up.dev && up.end_with_stdin && !up.plain_http);
+        assert_eq!(format!("{:?}", up.server), format!("{:?}", dev.server));
+    }
+}

@@ -1,0 +1,132 @@
+//! `flint invoke`: runs a function once.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use flint_base::{Clock as _, SystemClock};
+use flint_dev::client::lambda::{Invoked, LogTail};
+use flint_model::ByteCount;
+use serde_json::{Value, json};
+
+use crate::cli::Invoke;
+use crate::ui::{self, Advised, Paint, Tone};
+
+pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
+    let client = super::client(&flags.server)?;
+    let payload = payload(flags.payload.as_deref())?;
+    let tail = if flags.tail || flags.json { LogTail::Tail } else { LogTail::None };
+    let clock = SystemClock::new();
+    let invoked = client.invoke(&flags.function, payload, tail).await?;
+    let took = clock.monotonic();
+    if flags.json {
+        let mut value = as_json(&invoked);
+        value["elapsedMs"] = json!(took.as_micros() as f64 / 1000.0);
+        ui::json(&value)?;
+    } else {
+        if let Some(log) = invoked.log_tail.as_deref().filter(|_| flags.tail) {
+            ui::note(log.trim_end());
+        }
+        match &flags.output {
+            Some(path) => {
+                fs::write(path, &invoked.payload).with_context(|| path.display().to_string())?;
+                let size = ByteCount(invoked.payload.len() as u64);
+                ui::note(format_args!("answer of {size} in {}, took {}", path.display(), ui::span(took)));
+            }
+            None => print(&invoked.payload)?,
+        }
+    }
+    let Some(kind) = &invoked.function_error else { return Ok(ExitCode::SUCCESS) };
+    let paint = Paint::stderr();
+    ui::note(format_args!(
+        "{}: the function failed ({kind}): {}",
+        paint.text(Tone::Bad, "error"),
+        cause(&invoked.payload)
+    ));
+    ui::note(format_args!("{}: flint logs {}", paint.text(Tone::Good, "try"), flags.function));
+    Ok(ExitCode::FAILURE)
+}
+
+/// The event: as it stands, from a file, or from standard input.
+fn payload(said: Option<&str>) -> anyhow::Result<Bytes> {
+    let bytes = match said {
+        None => b"{}".to_vec(),
+        Some("-" | "@-") => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).context("standard input")?;
+            bytes
+        }
+        Some(said) => match said.strip_prefix('@') {
+            Some(path) => fs::read(path).map_err(|e| Advised {
+                message: format!("{path}: {e}"),
+                hint: "-p @FILE reads a file, -p JSON takes the text itself".into(),
+            })?,
+            None => {
+                if let Err(e) = serde_json::from_str::<Box<serde_json::value::RawValue>>(said) {
+                    let hint = "quote it for the shell: -p '{\"key\": \"value\"}', or use -p @FILE".to_owned();
+                    return Err(Advised { message: format!("the event is not JSON: {e}"), hint }.into());
+                }
+                said.as_bytes().to_vec()
+            }
+        },
+    };
+    Ok(bytes.into())
+}
+
+/// The answer, and an end of line if it has none.
+fn print(payload: &[u8]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(payload)?;
+    if payload.last() != Some(&b'\n') {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}
+
+fn as_json(invoked: &Invoked) -> Value {
+    let payload = serde_json::from_slice(&invoked.payload)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&invoked.payload).into_owned()));
+    json!({
+        "statusCode": invoked.status,
+        "executedVersion": invoked.executed_version,
+        "functionError": invoked.function_error,
+        "requestId": invoked.request_id,
+        "payload": payload,
+        "log": invoked.log_tail,
+    })
+}
+
+/// What an error document says, in a few words.
+fn cause(payload: &[u8]) -> String {
+    let document: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
+    match (text("errorType"), text("errorMessage")) {
+        (kind, message) if kind.is_empty() => message,
+        (kind, message) => format!("{kind}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_event() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("event.json");
+        fs::write(&file, "[1]").unwrap();
+        assert_eq!(payload(None).unwrap(), "{}");
+        assert_eq!(payload(Some("{\"a\":1}")).unwrap(), "{\"a\":1}");
+        assert_eq!(payload(Some(&format!("@{}", file.display()))).unwrap(), "[1]");
+        assert!(payload(Some("{a:1}")).unwrap_err().to_string().contains("not JSON"));
+        assert!(payload(Some("@/nonexistent")).is_err());
+    }
+
+    #[test]
+    fn names_the_cause() {
+        assert_eq!(cause(br#"{"errorType":"ValueError","errorMessage":"bad\nnews"}"#), "ValueError: bad news");
+        assert_eq!(cause(b"not json"), "");
+    }
+}

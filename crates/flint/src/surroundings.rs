@@ -1,0 +1,60 @@
+//! The one place that reads the environment. clap reads the `FLINT_*` variables that stand for flags.
+
+use std::path::PathBuf;
+
+use flint_dev::python::Search;
+use flint_dev::target::{Variables, Wanted};
+
+use crate::cli::Where;
+
+/// Where `flint up` keeps its data unless it is told.
+pub(crate) const DATA_OF_UP: &str = "/var/lib/flint";
+/// Where `flint dev` keeps its data unless it is told.
+pub(crate) const DATA_OF_DEV: &str = ".flint";
+
+#[expect(clippy::disallowed_methods, reason = "the door reads the environment for the rooms")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|v| !v.is_empty())
+}
+
+/// What the flags and the standard AWS variables say about a server.
+pub(crate) fn wanted(flags: &Where) -> Wanted {
+    Wanted {
+        endpoint: flags.endpoint.clone(),
+        region: flags.region.as_ref().map(ToString::to_string),
+        data: flags.data.clone(),
+        variables: Variables {
+            endpoint_url: variable("AWS_ENDPOINT_URL"),
+            access_key_id: variable("AWS_ACCESS_KEY_ID"),
+            secret_access_key: variable("AWS_SECRET_ACCESS_KEY"),
+            region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+        },
+        usual_data: vec![DATA_OF_DEV.into(), DATA_OF_UP.into()],
+    }
+}
+
+/// Where this machine's Pythons may be.
+pub(crate) fn python_search() -> Search {
+    let path = variable("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+    let mut versions: Vec<PathBuf> =
+        variable("PYENV_ROOT").map(|root| PathBuf::from(root).join("versions")).into_iter().collect();
+    versions.extend(homes().into_iter().map(|home| home.join(".pyenv/versions")));
+    Search { path, versions }
+}
+
+/// Home directories that may hold interpreters: the caller's, and that of whoever called `sudo`.
+pub(crate) fn homes() -> Vec<PathBuf> {
+    let mut homes: Vec<PathBuf> = variable("HOME").map(PathBuf::from).into_iter().collect();
+    if let Some(user) = variable("SUDO_USER").filter(|u| !u.contains('/')) {
+        let home = if user == "root" { PathBuf::from("/root") } else { PathBuf::from("/home").join(user) };
+        if !homes.contains(&home) {
+            homes.push(home);
+        }
+    }
+    homes
+}
+
+/// Whether colours are unwelcome. See <https://no-color.org>.
+pub(crate) fn no_color() -> bool {
+    variable("NO_COLOR").is_some() || variable("TERM").as_deref() == Some("dumb")
+}

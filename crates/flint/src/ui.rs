@@ -1,0 +1,224 @@
+//! How it looks: data on standard output, everything else on standard error; colours and progress on a terminal only.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use flint_base::Timestamp;
+use flint_dev::client::logs::LogEvent;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::surroundings;
+
+/// An error of the door with its advice.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Advised {
+    pub message: String,
+    pub hint: String,
+}
+
+/// What a piece of text is, to be shown by colour.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tone {
+    Good,
+    Bad,
+    Warn,
+    Quiet,
+    Strong,
+}
+
+/// Paints for one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paint(bool);
+
+impl Paint {
+    pub(crate) fn stdout() -> Self {
+        Self(io::stdout().is_terminal() && !surroundings::no_color())
+    }
+
+    pub(crate) fn stderr() -> Self {
+        Self(io::stderr().is_terminal() && !surroundings::no_color())
+    }
+
+    pub(crate) fn is_on(self) -> bool {
+        self.0
+    }
+
+    pub(crate) fn text(self, tone: Tone, text: impl fmt::Display) -> String {
+        if !self.0 {
+            return text.to_string();
+        }
+        let code = match tone {
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Warn => "33",
+            Tone::Quiet => "2",
+            Tone::Strong => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// Prints the error in a line and what to do in another; returns the exit code.
+///
+/// A reader that went away (`flint logs | head`) is no failure.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let broken_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+    if error.downcast_ref::<io::Error>().is_some_and(broken_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    let paint = Paint::stderr();
+    let mut lines = format!("{}: {}\n", paint.text(Tone::Bad, "error"), one_line(error));
+    let hint = match error.downcast_ref::<flint_dev::Error>() {
+        Some(error) => error.hint(),
+        None => error.downcast_ref::<Advised>().map(|e| e.hint.clone()),
+    };
+    if let Some(hint) = hint.filter(|h| !h.is_empty()) {
+        lines.push_str(&format!("{}: {hint}\n", paint.text(Tone::Good, "try")));
+    }
+    // Nobody is left to be told if this fails.
+    drop(io::stderr().write_all(lines.as_bytes()));
+    ExitCode::FAILURE
+}
+
+fn one_line(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors repeat their cause in their own text.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text.split(['\n', '\r']).map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// A line on standard output.
+pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")
+}
+
+/// A line on standard error, for what is not data.
+pub(crate) fn note(text: impl fmt::Display) {
+    drop(writeln!(io::stderr().lock(), "{text}"));
+}
+
+/// Data as indented JSON on standard output.
+pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(line(serde_json::to_string_pretty(value)?)?)
+}
+
+/// Rows with aligned columns on standard output. The last column is not padded.
+pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    let mut widths = head.map(|h| h.chars().count());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let format = |cells: &[&str]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    line(Paint::stdout().text(Tone::Quiet, format(&head)))?;
+    for row in rows {
+        line(format(&row.each_ref().map(String::as_str)))?;
+    }
+    Ok(())
+}
+
+/// One log event as a line: time, the end of the stream's name, message; with `json` as an object.
+pub(crate) fn log_event(event: &LogEvent, json: bool, paint: Paint) -> io::Result<()> {
+    if json {
+        return line(serde_json::to_string(event)?);
+    }
+    let time = Timestamp::from_millis(event.timestamp).to_iso8601();
+    let chars = event.log_stream_name.chars().count();
+    let stream: String = event.log_stream_name.chars().skip(chars.saturating_sub(8)).collect();
+    let message = event.message.trim_end();
+    // The words by which the runtimes mark an error.
+    let failed = ["[ERROR]", "Task timed out", "Status: error", "Status: timeout"].iter().any(|w| message.contains(w));
+    let message = match message {
+        m if !paint.is_on() => m.to_owned(),
+        m if failed => paint.text(Tone::Bad, m),
+        m if ["START ", "END ", "REPORT ", "INIT_START "].iter().any(|p| m.starts_with(p)) => {
+            paint.text(Tone::Quiet, m)
+        }
+        m => m.to_owned(),
+    };
+    line(format_args!("{} {message}", paint.text(Tone::Quiet, format_args!("{time} {stream}"))))
+}
+
+/// A spinner on a terminal's standard error, gone when dropped; nothing elsewhere.
+#[derive(Debug)]
+pub(crate) struct Spinner {
+    bar: RefCell<Option<ProgressBar>>,
+}
+
+impl Spinner {
+    pub(crate) fn new() -> Self {
+        Self { bar: RefCell::new(None) }
+    }
+}
+
+impl flint_dev::Progress for Spinner {
+    fn step(&self, what: &str) {
+        if !io::stderr().is_terminal() {
+            return;
+        }
+        let mut bar = self.bar.borrow_mut();
+        let bar = bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(ProgressStyle::with_template("{spinner} {msg} {elapsed}").expect("the template is legal"));
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        bar.set_message(what.to_owned());
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.borrow_mut().take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `1.2 ms`, `3.45 s`.
+pub(crate) fn span(span: Duration) -> String {
+    let ms = span.as_secs_f64() * 1000.0;
+    match ms {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms if ms < 60_000.0 => format!("{:.1} s", ms / 1000.0),
+        ms if ms < 3_600_000.0 => format!("{:.0} min", ms / 60_000.0),
+        ms => format!("{:.1} h", ms / 3_600_000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line() {
+        let error = anyhow::anyhow!("inner\n  detail").context("outer");
+        assert_eq!(one_line(&error), "outer: inner detail");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let of = |ms| span(Duration::from_micros(ms));
+        assert_eq!([of(1234), of(123_456), of(3_450_000), of(120_000_000)], ["1.2 ms", "123 ms", "3.5 s", "2 min"]);
+    }
+
+    #[test]
+    fn nothing_is_painted_away_from_a_terminal() {
+        assert_eq!(Paint(false).text(Tone::Bad, "x"), "x");
+        assert_eq!(Paint(true).text(Tone::Bad, "x"), "\x1b[31mx\x1b[0m");
+    }
+}
