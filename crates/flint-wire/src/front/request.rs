@@ -10,7 +10,7 @@ use http::Request;
 use http::request::Parts;
 
 use super::body::{self, Arrived, Budget};
-use super::{FrontOptions, health};
+use super::{FrontOptions, Limits, health};
 use crate::codec::{self, Answer, Incoming};
 use crate::gate::{Gate, host_of, scope_service};
 use crate::route::{self, Call, Route};
@@ -72,6 +72,7 @@ where
     let told = (route.protocol(), route.service());
     let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
 
+    bounded(head, &options.limits).map_err(refused)?;
     // A web page must not even learn whether we are here.
     if let Gate::Dev(dev) = &options.gate {
         dev.origin(head, port)
@@ -109,6 +110,20 @@ where
     let output = run(Arc::clone(&options.switchboard), ctx, &call, input).await.map_err(refused)?;
     drop(held);
     codec::encode(call.service, call.operation, output, id).map_err(refused)
+}
+
+/// HTTP/1 bounds its buffer and HTTP/2 its header list; this holds for both, to the byte.
+fn bounded(head: &Parts, limits: &Limits) -> Result<(), Fault> {
+    let target = head.uri.path().len() + head.uri.query().map_or(0, str::len);
+    let fields: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if target + fields > limits.head_bytes || head.headers.len() > limits.header_fields {
+        let message = format!(
+            "the request's head is larger than {} bytes or {} header fields",
+            limits.head_bytes, limits.header_fields
+        );
+        return Err(Fault::client(431, "RequestHeaderSectionTooLarge", message));
+    }
+    Ok(())
 }
 
 /// What stands between a head that looks right and a caller who is known.

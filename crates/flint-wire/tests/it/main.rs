@@ -1,0 +1,9 @@
+//! The wire seen from outside: real sockets, a foreign signer, arbitrary bytes.
+
+mod codecs;
+mod dev;
+mod front;
+mod properties;
+mod refusals;
+mod signatures;
+mod support;
