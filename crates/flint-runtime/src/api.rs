@@ -89,6 +89,8 @@ impl Api {
     /// Waits until the runtime asks for its first event (and says when it did) or reports that its init failed.
     pub(crate) async fn ready(&self) -> Result<Duration, Failure> {
         loop {
+            // Made before the look, so that what happens in between is not missed.
+            let news = self.news.notified();
             {
                 let state = self.lock();
                 if let Some(failure) = &state.init_failure {
@@ -98,7 +100,7 @@ impl Api {
                     return Ok(at);
                 }
             }
-            self.news.notified().await;
+            news.await;
         }
     }
 
@@ -125,10 +127,11 @@ impl Api {
     /// Waits for the answer to the event that was offered last.
     pub(crate) async fn reported(&self) -> Reported {
         loop {
+            let news = self.news.notified();
             if let Some(reported) = self.take_reported() {
                 return reported;
             }
-            self.news.notified().await;
+            news.await;
         }
     }
 
@@ -158,7 +161,7 @@ impl Api {
             }
             if state.ready.is_none() {
                 state.ready = Some(self.clock.monotonic());
-                self.news.notify_one();
+                self.news.notify_waiters();
             }
         }
         loop {
@@ -195,7 +198,7 @@ impl Api {
         }
         state.reported = Some(reported);
         drop(state);
-        self.news.notify_one();
+        self.news.notify_waiters();
         Ok(())
     }
 
@@ -207,7 +210,7 @@ impl Api {
         }
         state.init_failure = Some(failure);
         drop(state);
-        self.news.notify_one();
+        self.news.notify_waiters();
         Ok(())
     }
 }

@@ -135,7 +135,7 @@ mod tests {
 
     fn check(name: &str, lines: &[String]) {
         let ours = lines.join("\n").replace('\t', "<TAB>");
-        assert_eq!(ours, golden(name).trim_end(), "{name}");
+        assert_eq!(ours.trim_end(), golden(name).trim_end(), "{name}");
     }
 
     fn ms(v: f64) -> Duration {

@@ -1,0 +1,116 @@
+//! What a pool relies on: freezing, ends between calls, closing, and the environment that the function sees.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flint_runtime::{End, InitEnd, Kind, Match};
+use serde_json::json;
+
+use crate::{Function, World, call, json as document};
+
+crate::tests![freeze_stops_time, an_end_between_calls, closing_leaves_nothing, surroundings, every_interpreter];
+
+async fn freeze_stops_time(world: Arc<World>) {
+    let source = "import threading, time\nn = 0\ndef tick():\n    global n\n    while True:\n        n += 1\n        time.sleep(0.001)\nthreading.Thread(target=tick, daemon=True).start()\ndef handler(e, c): return n\n";
+    let function = Function::python(&world, source);
+    let mut environment = function.create(&world).await;
+    environment.init().await;
+    let before: u64 = crate::text(&environment.invoke(call("{}")).await).parse().expect("a number");
+    environment.freeze();
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(500);
+    tokio::time::sleep_until(deadline).await;
+    // The call thaws.
+    let after: u64 = crate::text(&environment.invoke(call("{}")).await).parse().expect("a number");
+    assert!(after - before < 300, "{before} {after}: the thread stood still");
+    environment.close().await;
+}
+
+/// A process that ends after its answer costs the next call an init, not its result.
+async fn an_end_between_calls(world: Arc<World>) {
+    let source = "import os, threading\ndef handler(e, c):\n    threading.Timer(0.05, lambda: os._exit(1)).start()\n    return os.getpid()\n";
+    let function = Function::python(&world, source);
+    let mut environment = function.create(&world).await;
+    environment.init().await;
+    assert_eq!(environment.invoke(call("{}")).await.end, End::Ok);
+    tokio::time::timeout(Duration::from_secs(20), environment.exited()).await.expect("it ends by itself");
+    let answer = environment.invoke(call("{}")).await;
+    assert_eq!((answer.end, answer.reusable), (End::Ok, true), "{:?}", world.log(&environment));
+    environment.close().await;
+}
+
+async fn closing_leaves_nothing(world: Arc<World>) {
+    let source = "import os, time\ndef handler(e, c):\n    for _ in range(3):\n        if os.fork() == 0:\n            os.setsid()\n            time.sleep(600)\n    return 1\n";
+    let function = Function::python(&world, source);
+    let mut environment = function.create(&world).await;
+    environment.init().await;
+    let answer = environment.invoke(call("{}")).await;
+    assert_eq!(answer.end, End::Ok);
+    assert!(environment.memory_used().bytes() > 0 && answer.memory_used.bytes() > 1 << 20, "{answer:?}");
+    let pid = environment.pid();
+    let live = world.sandboxes.census().live;
+    environment.close().await;
+    assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+    assert!(world.sandboxes.census().live < live);
+}
+
+async fn surroundings(world: Arc<World>) {
+    let source = r#"
+import os, sys
+def handler(e, c):
+    names = ["AWS_LAMBDA_RUNTIME_API", "_HANDLER", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION", "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME", "LAMBDA_TASK_ROOT", "LAMBDA_RUNTIME_DIR", "TZ", "GREETING"]
+    stream = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
+    return {"vars": {n: os.environ[n] for n in names}, "same": stream == c.log_stream_name, "stream": stream,
+        "cwd": os.getcwd(), "path": sys.path[0], "utf8": sys.stdout.encoding, "execution": os.environ["AWS_EXECUTION_ENV"]}
+"#;
+    let function = Function::python(&world, source);
+    let mut environment = function.create(&world).await;
+    environment.init().await;
+    let answer = environment.invoke(call("{}")).await;
+    let seen = document(&answer);
+    assert_eq!(
+        seen["vars"],
+        json!({"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001", "_HANDLER": "app.handler", "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1", "AWS_LAMBDA_FUNCTION_NAME": "f", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "128",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/f", "LAMBDA_TASK_ROOT": "/var/task",
+            "LAMBDA_RUNTIME_DIR": "/var/runtime", "TZ": ":UTC", "GREETING": "hello"})
+    );
+    assert_eq!(
+        (&seen["same"], &seen["cwd"], &seen["path"], &seen["utf8"]),
+        (&json!(true), &json!("/var/task"), &json!("/var/task"), &json!("utf-8"))
+    );
+    assert_eq!(seen["execution"], format!("AWS_Lambda_{}", world.python.identifier));
+    let stream = environment.log_stream();
+    assert!(stream.ends_with(&format!("[$LATEST]{}", environment.id())) && stream.len() == 11 + 9 + 32, "{stream}");
+    environment.close().await;
+}
+
+/// Each interpreter that discovery found runs in the sandbox, wherever on the host it lives.
+async fn every_interpreter(world: Arc<World>) {
+    for identifier in world.catalog.available() {
+        let runtime = world.catalog.resolve(&identifier, Match::Exact).expect("it is available");
+        let old =
+            ["python3.0", "python3.1", "python3.2", "python3.3", "python3.4", "python3.5", "python3.6", "python3.7"];
+        if runtime.kind == Kind::Provided || old.contains(&identifier.as_str()) {
+            continue;
+        }
+        let mut function = Function::new(runtime.clone());
+        function.spec.memory_mb = 256;
+        function.file(
+            "app.py",
+            "import ssl, hashlib, ctypes, sys\ndef handler(e, c): return '%d.%d.%d' % sys.version_info[:3]\n",
+            0o644,
+        );
+        function.file("app.js", "exports.handler = async () => process.versions.node;\n", 0o644);
+        let mut environment = function.create(&world).await;
+        let began = Instant::now();
+        assert_eq!(environment.init().await, InitEnd::Ready, "{identifier} {:?}", world.log(&environment));
+        let answer = environment.invoke(call("{}")).await;
+        assert_eq!(document(&answer), json!(runtime.version), "{identifier}");
+        let cold = environment.cold_start();
+        println!("  {identifier}: {:.1} ms to the answer; {cold:?}", began.elapsed().as_secs_f64() * 1000.0);
+        environment.close().await;
+    }
+}
