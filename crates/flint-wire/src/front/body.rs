@@ -138,16 +138,19 @@ where
     }
     let mut held = budget.hold();
     let mut whole = Whole::default();
+    // Piece by piece, so that a large body never holds up the thread.
+    let mut hasher = hashed.then(Sha256::new);
     while let Some(piece) = pace.next(&mut body).await? {
         if whole.len() + piece.len() > limit {
             discard(body, &mut pace).await;
             return Err(Error::TooLarge(limit));
         }
         held.take(piece.len())?;
+        hasher.iter_mut().for_each(|hasher| hasher.update(&piece));
         whole.push(piece, announced.unwrap_or(0));
     }
     let sent = whole.finish();
-    let hash = hashed.then(|| hex::encode(Sha256::digest(&sent)));
+    let hash = hasher.map(|hasher| hex::encode(hasher.finalize()));
     let bytes = if gzip { gunzip(sent, limit, &mut held).await? } else { sent };
     Ok(Arrived { bytes, hash, held })
 }

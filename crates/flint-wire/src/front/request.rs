@@ -20,6 +20,9 @@ use crate::sigv4::{Claim, Expected, Refusal, Verified, canonical};
 /// Bodies of requests that go nowhere.
 const STRAY_BODY: usize = 1 << 20;
 
+/// Larger bodies are parsed on a thread of their own.
+const INLINE_BODY: usize = 256 << 10;
+
 /// Longer trace headers are not passed on.
 const TRACE: usize = 1024;
 
@@ -105,7 +108,7 @@ where
     (what.0, what.1) = (call.service.name.to_owned(), call.operation.name.to_owned());
     let told = (call.service.protocol, Some(call.service));
     let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
-    let input = decode(&options.switchboard, &call, head, bytes).map_err(refused)?;
+    let input = decode(&options.switchboard, &call, head, bytes).await.map_err(refused)?;
     let ctx = context(&caller, head, id, received, port);
     let output = run(Arc::clone(&options.switchboard), ctx, &call, input).await.map_err(refused)?;
     drop(held);
@@ -167,13 +170,23 @@ fn scope_of(head: &Parts) -> &str {
     head.headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(scope_service).unwrap_or("")
 }
 
-fn decode(switchboard: &Switchboard, call: &Call, head: &Parts, body: Bytes) -> Result<Input, Fault> {
-    if !switchboard.serves(call.service.name, call.operation.name) {
-        return Err(Fault::not_served(format_args!("{}.{}", call.service.name, call.operation.name)));
+async fn decode(switchboard: &Switchboard, call: &Call, head: &Parts, body: Bytes) -> Result<Input, Fault> {
+    let (service, operation) = (call.service, call.operation);
+    if !switchboard.serves(service.name, operation.name) {
+        return Err(Fault::not_served(format_args!("{}.{}", service.name, operation.name)));
     }
-    let incoming =
-        Incoming { headers: &head.headers, query: head.uri.query().unwrap_or(""), labels: &call.labels, body };
-    codec::decode(call.service, call.operation, incoming)
+    let query = head.uri.query().unwrap_or("");
+    let opaque = operation.shapes.as_ref().and_then(|s| s.input.payload()).is_some();
+    if opaque || body.len() <= INLINE_BODY {
+        let incoming = Incoming { headers: &head.headers, query, labels: &call.labels, body };
+        return codec::decode(service, operation, incoming);
+    }
+    let (headers, query, labels) = (head.headers.clone(), query.to_owned(), call.labels.clone());
+    let decode = move || {
+        let incoming = Incoming { headers: &headers, query: &query, labels: &labels, body };
+        codec::decode(service, operation, incoming)
+    };
+    tokio::task::spawn_blocking(decode).await.unwrap_or_else(|error| Err(codec::internal(error.to_string())))
 }
 
 fn context(caller: &Verified, head: &Parts, request_id: RequestId, received: Timestamp, port: u16) -> Ctx {

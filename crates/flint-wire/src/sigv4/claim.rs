@@ -1,10 +1,11 @@
 //! What a request says about who signed it, and the check of it.
 
+use std::time::Duration;
+
 use flint_base::Timestamp;
 use flint_kit::Principal;
 use flint_model::Region;
 use http::HeaderMap;
-use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 use super::canonical::{self, Parts, PathRule};
@@ -202,17 +203,19 @@ impl<'a> Scope<'a> {
             return Err(Refusal::invalid("Credential should be scoped to a valid region."));
         }
         let (now, at) = (expected.now, date.at);
-        let (now_text, text) = (time::basic(now), &date.text);
+        let text = &date.text;
         if now.since(at) > SKEW {
             let edge = time::basic(Timestamp::from_millis(now.as_millis() - SKEW.as_millis() as i64));
             return Err(Refusal::invalid(format!(
-                "Signature expired: {text} is now earlier than {edge} ({now_text} - 15 min.)"
+                "Signature expired: {text} is now earlier than {edge} ({} - 15 min.)",
+                time::basic(now)
             )));
         }
         if at.since(now) > SKEW {
             let edge = time::basic(now.saturating_add(SKEW));
             return Err(Refusal::invalid(format!(
-                "Signature not yet current: {text} is still later than {edge} ({now_text} + 15 min.)"
+                "Signature not yet current: {text} is still later than {edge} ({} + 15 min.)",
+                time::basic(now)
             )));
         }
         let day = &text[..8];
