@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use flint_model::ByteCount;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -127,7 +128,7 @@ impl Sandbox {
             Some((out, err)) => Some((pipe::Receiver::from_owned_fd(out)?, pipe::Receiver::from_owned_fd(err)?)),
             None => None,
         };
-        let pidfd = AsyncFd::with_interest(started.pidfd, tokio::io::Interest::READABLE)?;
+        let pidfd = fds::watch(started.pidfd, Interest::READABLE)?;
         started.shared.live.fetch_add(1, Ordering::Relaxed);
         let inner = Arc::new(Inner {
             id: started.id,
@@ -148,7 +149,7 @@ impl Sandbox {
         let status = pipe::Receiver::from_owned_fd(status)?;
         let inner = Arc::clone(self.inner());
         let oom_event = match &inner.files.oom_event {
-            Some(fd) => Some(AsyncFd::with_interest(fd.try_clone()?, tokio::io::Interest::READABLE)?),
+            Some(fd) => Some(fds::watch(fd.try_clone()?, Interest::READABLE)?),
             None => None,
         };
         tokio::spawn(follow(inner, status, oom_event, began_ns));

@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use tokio::io::AsyncReadExt as _;
 use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -100,7 +100,7 @@ impl Sandboxes {
     /// `options` are those that the spawner was started with.
     pub fn new(channel: SpawnerChannel, options: Options) -> Result<Self, Error> {
         fds::set_nonblocking(channel.fd.as_raw_fd()).map_err(Error::Channel)?;
-        let socket = AsyncFd::new(channel.fd).map_err(Error::Channel)?;
+        let socket = fds::watch(channel.fd, Interest::READABLE | Interest::WRITABLE).map_err(Error::Channel)?;
         // As many as launches can wait at once; more callers wait in `send`.
         let (commands, inbox) = mpsc::channel(1024);
         let (gone_sender, gone) = watch::channel(false);

@@ -64,7 +64,7 @@ const STATUS: RawFd = 3;
 /// Above every number that is a target of `dup2`.
 const ABOVE: RawFd = 64;
 
-pub extern "C" fn run(plan: &Plan<'_>) -> Infallible {
+pub extern "C" fn run(plan: &Plan<'_>) -> ! {
     let mut stamps = [plan.cloned_ns, monotonic_ns(), 0, 0, 0, 0];
     let failed = match become_sandbox(plan, &mut stamps) {
         Ok(never) => match never {},
@@ -171,7 +171,6 @@ fn cover(source: RawFd, path: &CStr, target: &CStr) -> io::Result<()> {
 fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
     process::set_hostname(confinement.hostname).at(Stage::Host)?;
     for (resource, most) in [
-        (libc::RLIMIT_NOFILE, confinement.open_files),
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_MEMLOCK, 64 << 10),
         (libc::RLIMIT_MSGQUEUE, 819_200),
@@ -220,7 +219,13 @@ fn arrange_descriptors(plan: &Plan<'_>) -> io::Result<()> {
     for fd in [null, stdout, stderr, status] {
         std::mem::forget(fd);
     }
-    fds::close_from(STATUS + 1)
+    fds::close_from(STATUS + 1)?;
+    limit_descriptors(&plan.confinement)
+}
+
+/// Only now: until here the spawner's numbers were in use, which may lie above the limit.
+fn limit_descriptors(confinement: &Confinement<'_>) -> io::Result<()> {
+    process::limit_resource(libc::RLIMIT_NOFILE, confinement.open_files)
 }
 
 /// The function's process. Returns only what went wrong.
@@ -271,7 +276,7 @@ fn init(main: i32, message: (*const u8, usize)) -> ! {
     }
 }
 
-pub extern "C" fn run_unpack(plan: &UnpackPlan<'_>) -> Infallible {
+pub extern "C" fn run_unpack(plan: &UnpackPlan<'_>) -> ! {
     let failure = match confine_unpack(plan) {
         Ok(()) => {
             let outcome = crate::unpack::run(plan_archive(), &plan.request);
@@ -306,6 +311,7 @@ fn confine_unpack(plan: &UnpackPlan<'_>) -> Result<(), Failure> {
     fds::dup_onto(archive.as_raw_fd(), ARCHIVE).at(Stage::Descriptors)?;
     std::mem::forget((status, archive));
     fds::close_from(ARCHIVE + 1).at(Stage::Descriptors)?;
+    limit_descriptors(&plan.confinement).at(Stage::Descriptors)?;
     // The failure report above goes to the old number, which is closed by now; a refused filter ends silently, and the
     // server sees a helper that broke off.
     filter::install(plan.filters).at(Stage::Filter)

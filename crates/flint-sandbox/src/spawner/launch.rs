@@ -84,7 +84,7 @@ impl Spawner {
             cloned_ns: monotonic_ns(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, || child::run(&plan))?;
+        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run, &plan)?;
         // The child holds its own copies; ours would keep the pipes open.
         slot.tasks.clear();
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
@@ -113,7 +113,7 @@ impl Spawner {
                 gid: self.service.1,
                 status: result_end.as_raw_fd(),
                 lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
-                open_files: 64,
+                open_files: 256,
                 hostname: b"unpack",
             },
             archive: archive.as_raw_fd(),
@@ -122,7 +122,7 @@ impl Spawner {
             filters: self.filters.unpack(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, || child::run_unpack(&plan))?;
+        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run_unpack, &plan)?;
         slot.tasks.clear();
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
@@ -140,18 +140,19 @@ fn clone_directory(fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
 }
 
 /// Clones a child that starts inside the mount namespace `root`, in its own copy of it, and comes back.
-fn clone_into(
+fn clone_into<T>(
     root: RawFd,
     host_mounts: RawFd,
     cgroup: Option<RawFd>,
-    child: impl FnOnce() -> std::convert::Infallible,
+    child: extern "C" fn(&T) -> !,
+    plan: &T,
 ) -> Result<(u32, OwnedFd), Failure> {
     let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     process::set_ns(root, libc::CLONE_NEWNS).at(Stage::Clone)?;
     // SAFETY: the spawner has one thread; the child runs `child`, which does not return.
     let forked = unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) };
     if let Ok(Forked::Child) = forked {
-        match child() {}
+        child(plan)
     }
     if process::set_ns(host_mounts, libc::CLONE_NEWNS).is_err() {
         // Stuck inside a root the spawner is of no use: end, and let the server and everything else end with it.

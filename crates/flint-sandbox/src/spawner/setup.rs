@@ -61,6 +61,8 @@ pub fn shed(channel: OwnedFd) -> OwnedFd {
         libc::umask(0o022);
     }
     process::prctl(libc::PR_SET_DUMPABLE, 0).ok();
+    // A few descriptors for every sandbox.
+    process::raise_descriptors();
     // Whatever the server holds open by now is none of the spawner's business.
     const CHANNEL: RawFd = 3;
     if channel.as_raw_fd() != CHANNEL {

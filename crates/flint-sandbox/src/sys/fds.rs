@@ -186,3 +186,9 @@ pub fn poll_one(fd: RawFd, events: i16, timeout_ms: i32) -> io::Result<i16> {
         Err(error) => Err(error),
     }
 }
+
+/// Registers a descriptor with the runtime's poller.
+pub fn watch(fd: OwnedFd, interest: tokio::io::Interest) -> io::Result<tokio::io::unix::AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd always names the same open descriptor, and nobody takes it out of the AsyncFd.
+    Ok(unsafe { tokio::io::unix::AsyncFd::register_with_interest(fd, interest) }?)
+}

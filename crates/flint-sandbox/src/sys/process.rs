@@ -158,6 +158,18 @@ pub fn limit_resource(resource: libc::__rlimit_resource_t, most: u64) -> io::Res
     check_int(unsafe { libc::setrlimit(resource, &new) }).map(drop)
 }
 
+/// Raises the soft limit on descriptors to the hard one; what can't be raised stays.
+pub fn raise_descriptors() {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `now` is a valid rlimit in both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut now) == 0 {
+            now.rlim_cur = now.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &now);
+        }
+    }
+}
+
 pub fn set_hostname(name: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer and length describe `name`.
     check_int(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)

@@ -5,6 +5,9 @@
 
 mod inside;
 mod life;
+mod runtimes;
+mod server;
+mod unpack;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -21,6 +24,8 @@ use tokio::io::AsyncReadExt as _;
 pub struct World {
     pub sandboxes: Sandboxes,
     pub root: RootId,
+    pub options: Options,
+    pub spawner: u32,
 }
 
 type Test = (&'static str, fn(Arc<World>) -> Pin<Box<dyn Future<Output = ()> + Send>>);
@@ -37,20 +42,27 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|a| a == server::ROLE) {
+        return server::host(&args[1..]);
+    }
     let names: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
     let options = options("it");
     let channel = spawner::start(&options).expect("these tests need root and cgroups");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let failed = runtime.block_on(async {
-        let sandboxes = Sandboxes::new(channel, options).unwrap();
+        let spawner = channel.pid();
+        let sandboxes = Sandboxes::new(channel, options.clone()).unwrap();
         let root = sandboxes.define_root(RootSpec::default()).await.unwrap();
-        let world = Arc::new(World { sandboxes, root });
+        let world = Arc::new(World { sandboxes, root, options, spawner });
         let mut failed = 0;
-        for (name, test) in [inside::TESTS, life::TESTS].concat() {
+        for (name, test) in [inside::TESTS, life::TESTS, runtimes::TESTS, server::TESTS, unpack::TESTS].concat() {
             if !names.is_empty() && !names.iter().any(|n| name.contains(n.as_str())) {
                 continue;
             }
-            let outcome = tokio::time::timeout(PATIENCE, tokio::spawn(test(Arc::clone(&world)))).await;
+            let task = tokio::spawn(test(Arc::clone(&world)));
+            let stop = task.abort_handle();
+            let outcome = tokio::time::timeout(PATIENCE, task).await;
+            stop.abort();
             let ok = matches!(outcome, Ok(Ok(())));
             println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
             failed += usize::from(!ok);
@@ -110,4 +122,45 @@ pub fn code_of(exit: Exit) -> i32 {
         How::Code(code) => code,
         other => panic!("{other:?}"),
     }
+}
+
+/// Polls until something holds.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    // 10 s.
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// Every cgroup directory, in every hierarchy, whose name holds this text.
+pub fn cgroups_named(text: &str) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut queue = vec![std::path::PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = queue.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                if entry.file_name().to_string_lossy().contains(text) {
+                    found.push(entry.path());
+                }
+                queue.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+pub fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+}
+
+/// Runs a program outside of any sandbox.
+pub async fn output(program: &str, args: &[&str], dir: &str) -> std::process::Output {
+    let mut command = std::process::Command::new(program);
+    command.args(args).current_dir(dir);
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
