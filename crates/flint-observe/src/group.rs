@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flint_model::Place;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::record::{self, Header, Scanner};
 use crate::segment::{self, StreamTimes, Summary};
@@ -37,6 +38,8 @@ const STREAM_MADE_BY_OUTPUT: u64 = 2;
 pub struct Meta {
     pub version: u32,
     pub name: Arc<str>,
+    /// Tells the group apart from others, also from an earlier one of the same name.
+    pub id: Uuid,
     /// Milliseconds since the epoch.
     pub created: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +50,7 @@ pub struct Meta {
 
 impl Meta {
     pub fn new(name: Arc<str>, created: i64, tags: BTreeMap<String, String>) -> Self {
-        Self { version: VERSION, name, created, retention_days: None, tags }
+        Self { version: VERSION, name, id: Uuid::new_v4(), created, retention_days: None, tags }
     }
 
     /// Events from before this moment have expired.

@@ -15,11 +15,14 @@ use crate::{Error, files};
 /// Directories that are being made or removed begin with a dot; names of groups never do.
 const UNFINISHED: char = '.';
 
+/// Groups by place and name.
+type Groups = HashMap<Place, BTreeMap<Arc<str>, Arc<Group>>>;
+
 /// The groups below one directory.
 #[derive(Debug)]
 pub struct Registry {
     pub root: PathBuf,
-    groups: RwLock<HashMap<Place, BTreeMap<Arc<str>, Arc<Group>>>>,
+    groups: RwLock<Groups>,
 }
 
 impl Registry {
@@ -27,7 +30,7 @@ impl Registry {
     ///
     /// Errors: the first group whose settings cannot be understood.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        let mut groups: HashMap<Place, BTreeMap<Arc<str>, Arc<Group>>> = HashMap::new();
+        let mut groups = Groups::new();
         for (account, account_dir) in directories(root)? {
             for (region, region_dir) in directories(&account_dir)? {
                 let (Ok(account), Ok(region)) = (account.parse(), region.parse()) else { continue };

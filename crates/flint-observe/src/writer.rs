@@ -189,10 +189,13 @@ impl Writer {
         for (key, Waiting { lines, replies }) in waiting.drain() {
             let (written, mut result) = self.write(&key, &lines);
             if let Err(error) = &result {
+                // Once per spell, not once per batch.
+                if !self.lost.contains_key(&key) {
+                    gave_up(&key, error);
+                }
                 for line in lines[written..].iter().filter(|line| !line.waited_for && error.may_pass()) {
                     note_lost(&mut self.lost, &key, &line.stream, 1, line.message.len() as u64);
                 }
-                self.gave_up(&key, error);
             }
             if !replies.is_empty() && result.is_ok() {
                 result = self.with_appender(&key, Appender::sync);
@@ -215,14 +218,6 @@ impl Writer {
             result
         });
         (written, result)
-    }
-
-    fn gave_up(&self, (place, group): &GroupKey, error: &Error) {
-        if error.is_full() {
-            tracing::warn!(?place, %group, %error, "log lines are dropped until the disk has room");
-        } else {
-            tracing::error!(?place, %group, %error, "log lines are dropped");
-        }
     }
 
     /// Runs `work` on the group's open files; after a failure they are opened anew, which repairs a half-done write.
@@ -382,4 +377,12 @@ impl Writer {
 fn answer<T>(reply: Reply<T>, result: Result<T, Error>) {
     // Who does not wait any longer needs no answer.
     let _ = reply.send(result);
+}
+
+fn gave_up((place, group): &GroupKey, error: &Error) {
+    if error.is_full() {
+        tracing::warn!(?place, %group, %error, "log lines are dropped until the disk has room");
+    } else {
+        tracing::error!(?place, %group, %error, "log lines are dropped");
+    }
 }

@@ -4,11 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use flint_kit::Ctx;
-use sha2::{Digest, Sha256};
 
 use crate::api::{FilterLogEvents, FilteredLogEvent, FilteredLogEvents, GetLogEvents, GotLogEvents, OutputLogEvent};
 use crate::filter::Pattern;
-use crate::group::{Group, Meta};
+use crate::group::Group;
 use crate::observe::Observe;
 use crate::read::{self, From, PAGE_EVENTS_MAX, Position, Query};
 use crate::token::Turn;
@@ -166,19 +165,12 @@ fn expiry(group: &Group, observe: &Observe) -> i64 {
 
 /// Makes event ids: 56 digits that sort by time, unique among all groups that ever were and the same at each reading.
 struct EventIds {
-    /// Tells the group apart from others, also from an earlier one of the same name.
     group: u64,
 }
 
 impl EventIds {
     fn of(group: &Group) -> Self {
-        let Meta { name, created, .. } = group.meta();
-        let mut hash = Sha256::new();
-        hash.update(format!("{:?}\n{name}\n{created}", group.place));
-        let digest = hash.finalize();
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest[..8]);
-        Self { group: u64::from_le_bytes(first) }
+        Self { group: group.meta().id.as_u64_pair().0 }
     }
 
     fn id(&self, Position { at, seq }: Position) -> String {

@@ -36,6 +36,9 @@ enum Order {
     LastEventTime,
 }
 
+/// Streams with their numbers.
+type Numbered<'a> = Vec<(u32, &'a Stream)>;
+
 /// A page of streams to be listed.
 struct Listing {
     order: Order,
@@ -85,7 +88,7 @@ pub async fn describe_log_streams(
 
 impl Listing {
     /// The page, and what to go on behind if there is more.
-    fn page<'a>(&self, contents: &'a Contents) -> Result<(Vec<(u32, &'a Stream)>, Option<String>), Error> {
+    fn page<'a>(&self, contents: &'a Contents) -> Result<(Numbered<'a>, Option<String>), Error> {
         let mut found = match self.order {
             Order::Name => self.by_name(contents),
             Order::LastEventTime => self.by_time(contents)?,
@@ -99,7 +102,7 @@ impl Listing {
         Ok((found, last))
     }
 
-    fn by_name<'a>(&self, contents: &'a Contents) -> Vec<(u32, &'a Stream)> {
+    fn by_name<'a>(&self, contents: &'a Contents) -> Numbered<'a> {
         let streams = &contents.streams;
         let after = self.after.as_deref();
         let wanted = |(name, id): (&Arc<str>, &u32)| {
@@ -116,7 +119,7 @@ impl Listing {
         range.take_while(|(name, _)| name.starts_with(&self.prefix)).filter_map(wanted).take(self.limit + 1).collect()
     }
 
-    fn by_time<'a>(&self, contents: &'a Contents) -> Result<Vec<(u32, &'a Stream)>, Error> {
+    fn by_time<'a>(&self, contents: &'a Contents) -> Result<Numbered<'a>, Error> {
         let after = match &self.after {
             None => None,
             Some(text) => {
