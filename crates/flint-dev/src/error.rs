@@ -105,6 +105,10 @@ fn service_hint(code: &str, status: u16) -> Option<String> {
             "use the server's own keys: pass --data DIR of the server, or eval \"$(flint env --data DIR)\"".into()
         }
         "AccessDeniedException" => "use the keys of the account that owns it".into(),
+        "RequestEntityTooLargeException" | "RequestTooLargeException" => {
+            "send less: large data goes through a store, and the event names it".into()
+        }
+        "ResourceConflictException" => "something else changes this function right now: try again in a moment".into(),
         "TooManyRequestsException" => "try again in a moment; `flint ps` shows what is busy".into(),
         _ if status == 501 => "this version of Flint does not serve it".into(),
         _ if status >= 500 => "see the server's log; `flint doctor` checks the host".into(),
