@@ -59,7 +59,7 @@ pub fn route(request: &Parts) -> Route {
     let authorization = request.headers.get("authorization").and_then(|v| v.to_str().ok());
     let scope = authorization.and_then(scope_service).unwrap_or("");
     if let Some(target) = request.headers.get("x-amz-target") {
-        return by_target(target.to_str().unwrap_or(""), request);
+        return by_target(target.to_str().unwrap_or(""), scope, request);
     }
     let path = request.uri.path();
     match rest(request.method.as_str(), path, request.uri.query().unwrap_or("")) {
@@ -83,7 +83,12 @@ pub fn route(request: &Parts) -> Route {
             Route::Miss { protocol: service.protocol, service: Some(service), fault }
         }
         None if path == "/" && is_form(request) => Route::Form(None),
-        None => Route::Miss { protocol: Protocol::RestJson, service: None, fault: foreign(scope, "", request) },
+        None => {
+            // Those answer XML, and so must their refusal.
+            let xml = matches!(scope, "s3" | "cloudfront" | "route53");
+            let protocol = if xml { Protocol::Query } else { Protocol::RestJson };
+            Route::Miss { protocol, service: None, fault: foreign(scope, "", request) }
+        }
     }
 }
 
@@ -119,11 +124,14 @@ pub fn by_form(service: Option<&'static ServiceModel>, scope: &str, body: &[u8],
 }
 
 /// `Logs_20140328.CreateLogGroup`
-fn by_target(target: &str, request: &Parts) -> Route {
+fn by_target(target: &str, scope: &str, request: &Parts) -> Route {
     let (prefix, name) = target.rsplit_once('.').unwrap_or((target, ""));
     let service = SERVICES.iter().copied().find(|s| !s.target_prefix.is_empty() && s.target_prefix == prefix);
     let Some(service) = service else {
-        return Route::Miss { protocol: json_version(request), service: None, fault: foreign(prefix, name, request) };
+        // The scope's name is the one that people know: `sqs`, not `AmazonSQS`.
+        let known = SERVICES.iter().any(|s| s.signing_name == scope);
+        let service = if scope.is_empty() || known { prefix } else { scope };
+        return Route::Miss { protocol: json_version(request), service: None, fault: foreign(service, name, request) };
     };
     match service.operation(name) {
         Some(operation) => Route::Operation(Call { service, operation, labels: Vec::new() }),
@@ -305,6 +313,7 @@ mod tests {
         check(&[("authorization", &scope("logs"))], "Json11 400 UnknownOperationException");
         check(&[("authorization", &scope("lambda"))], "RestJson 404 UnknownOperationException");
         check(&[("authorization", &scope("sqs"))], "RestJson 501 NotImplemented");
+        check(&[("authorization", &scope("s3"))], "Query 501 NotImplemented");
         check(&[("content-type", "application/x-www-form-urlencoded; charset=utf-8")], "form ?");
     }
 

@@ -257,7 +257,7 @@ static OPERATIONS: &[OperationModel] = &[
     ),
     OperationModel {
         shapes: Some(Shapes { input: &S_INVOCATION_REQUEST, output: &S_INVOCATION_RESPONSE, result_wrapper: "" }),
-        ..OperationModel::known("Invoke", "POST", "/2015-03-31/functions/{FunctionName}/invocations", 200, 6291556)
+        ..OperationModel::known("Invoke", "POST", "/2015-03-31/functions/{FunctionName}/invocations", 200, 6291456)
     },
     OperationModel::known("InvokeAsync", "POST", "/2014-11-13/functions/{FunctionName}/invoke-async", 202, 69905067),
     OperationModel::known(
