@@ -6,6 +6,8 @@
 
 mod data;
 mod error;
+mod keys;
+pub mod host;
 mod operator;
 pub mod options;
 mod privilege;

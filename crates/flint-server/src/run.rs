@@ -13,12 +13,14 @@ use flint_observe::Observe;
 use flint_runtime::{Catalog, Environments, Match, Search};
 use flint_sandbox::{Sandboxes, SpawnerChannel, spawner};
 use flint_store::{Blobs, LogStore, Store};
-use flint_wire::front::Front;
+use flint_wire::front::{Front, FrontOptions, Limits};
+use flint_wire::gate::{DevGate, Gate};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::data::{self, DataDir};
 use crate::error::Error;
+use crate::keys::RootKeys;
 use crate::operator::Operator;
 use crate::options::{Mode, Options};
 use crate::{privilege, services};
@@ -84,7 +86,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let log_store = Arc::new(LogStore::open(dir, flint_store::Options::default())?);
     let store: Arc<dyn Store> = log_store.clone();
     let keys = KeyRing::load_or_create(dir, &options.place.account)?;
-    let observe = Observe::open(dir, store.clone(), clock.clone(), flint_observe::Options::default())?;
+    let observe = Observe::open(dir, clock.clone(), flint_observe::Options::default())?;
     let sandboxes = Sandboxes::new(channel, sandbox)?;
     let catalog = Arc::new(catalog);
     let environments = Environments::new(
@@ -108,13 +110,24 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let operator = Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now() };
     let switchboard = services::switchboard(&engine, &observe, operator);
     let address = listener.local_addr()?;
-    let front = Front::new(front_options(&options, address, switchboard, keys, clock.clone()));
+    let health = services::health(&switchboard);
+    let front = Front::new(FrontOptions {
+        switchboard,
+        gate: gate(&options, keys),
+        region: options.place.region.clone(),
+        clock: clock.clone(),
+        health,
+        limits: Limits { drain: DRAIN, ..Limits::default() },
+    });
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let serving = tokio::spawn(front.serve(listener, async {
-        // Sent, or dropped with the server: both mean the end.
-        let _ = stopped.await;
-    }));
+    let serving = tokio::spawn(async move {
+        let until = async {
+            // Sent, or dropped with the server: both mean the end.
+            let _ = stopped.await;
+        };
+        front.serve(listener, until).await
+    });
     announce(address)?;
 
     let result = tokio::select! {
@@ -130,7 +143,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         engine.drain().await;
     }
     loops.abort();
-    observe.close();
+    let _ = tokio::task::spawn_blocking(move || observe.close()).await;
     if result.is_ok() {
         tokio::task::spawn_blocking(move || log_store.close()).await.map_err(std::io::Error::other)?;
     }
@@ -187,6 +200,13 @@ fn engine_options(options: &Options) -> flint_engine::Options {
             Mode::Up => Match::Exact,
             Mode::Dev => Match::Nearest,
         },
+    }
+}
+
+fn gate(options: &Options, keys: KeyRing) -> Gate {
+    match options.mode {
+        Mode::Up => Gate::Signed { keys: Arc::new(RootKeys(keys)), regions: Vec::new() },
+        Mode::Dev => Gate::Dev(DevGate { account: options.place.account.clone(), hosts: Vec::new() }),
     }
 }
 

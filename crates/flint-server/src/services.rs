@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flint_engine::Engine;
 use flint_iam::OwnerAuthorizer;
-use flint_kit::{Service, Switchboard};
+use flint_kit::{Doc, Service, Switchboard};
 use flint_observe::Observe;
 
 use crate::operator::Operator;
@@ -14,4 +14,15 @@ pub(crate) fn switchboard(engine: &Arc<Engine>, observe: &Arc<Observe>, operator
     let services: Vec<Arc<dyn Service>> =
         vec![engine.service(), observe.service(), flint_iam::service(), Arc::new(operator)];
     Arc::new(Switchboard::new(Arc::new(OwnerAuthorizer), services))
+}
+
+/// What `GET /_flint/health` answers: it serves, which version, and which services.
+pub(crate) fn health(switchboard: &Switchboard) -> Arc<dyn Fn() -> Doc + Send + Sync> {
+    let services = switchboard.services().into_iter().map(|name| (name.into(), Doc::from("running"))).collect();
+    let answer = Doc::Map(vec![
+        ("status".into(), Doc::from("ready")),
+        ("version".into(), Doc::from(env!("CARGO_PKG_VERSION"))),
+        ("services".into(), Doc::Map(services)),
+    ]);
+    Arc::new(move || answer.clone())
 }
