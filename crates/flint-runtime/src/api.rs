@@ -61,6 +61,8 @@ pub(crate) struct Api {
     work: Notify,
     /// The state has changed for the one who runs the environment.
     news: Notify,
+    /// Held while a body is read: one answer is due at a time, so one is kept in memory at a time.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +85,13 @@ struct Flight {
 /// The environment's side.
 impl Api {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, state: Mutex::default(), work: Notify::new(), news: Notify::new() }
+        Self {
+            clock,
+            state: Mutex::default(),
+            work: Notify::new(),
+            news: Notify::new(),
+            reading: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Waits until the runtime asks for its first event (and says when it did) or reports that its init failed.
@@ -150,6 +158,10 @@ impl Api {
     fn touched(&self) {
         let now = self.clock.monotonic();
         self.lock().contact.get_or_insert(now);
+    }
+
+    async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.reading.lock().await
     }
 
     /// `GET /runtime/invocation/next`

@@ -3,12 +3,17 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use flint_sandbox::{Bind, RootFile, RootSpec};
+use flint_model::ByteCount;
+use flint_sandbox::{Bind, How, Launch, RootFile, RootId, RootSpec, Sandboxes};
+use tokio::io::AsyncReadExt;
 
 use crate::catalog::{Kind, LANG_DIR, Resolved};
 use crate::variables::RUNTIME_DIR;
 
+/// Differs from the reference: named tuples are written as arrays (the standard library's way), the packages that the
+/// host installed for itself are not seen, and no line warns of runtime updates, as there are none.
 const PYTHON: &[(&str, &str)] = &[
     ("bootstrap.py", include_str!("../bootstrap/python/bootstrap.py")),
     ("_context.py", include_str!("../bootstrap/python/_context.py")),
@@ -16,7 +21,16 @@ const PYTHON: &[(&str, &str)] = &[
     ("_logging.py", include_str!("../bootstrap/python/_logging.py")),
 ];
 
+/// Differs from the reference: response streaming is not there yet.
 const NODE: &[(&str, &str)] = &[("bootstrap.cjs", include_str!("../bootstrap/node/bootstrap.cjs"))];
+
+/// The compiled form of `bootstrap.py`, made by the interpreter that runs it.
+const COMPILED: &str = "bootstrap.pyc";
+
+/// It has some 20 KB.
+const COMPILED_LIMIT: u64 = 1024 * 1024;
+
+const COMPILE_TIME: Duration = Duration::from_secs(10);
 
 /// What makes two environments share a root: the kind and the tree at `/var/lang`.
 pub(crate) type RootKey = (Kind, Option<PathBuf>);
@@ -33,22 +47,59 @@ pub(crate) fn files(kind: Kind) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-pub(crate) fn root(runtime: &Resolved) -> RootSpec {
+/// The root of a runtime; `compiled` is what [`compile`] gave.
+pub(crate) fn root(runtime: &Resolved, compiled: Option<Vec<u8>>) -> RootSpec {
     let binds = runtime.prefix.iter().map(|source| Bind { source: source.clone(), target: LANG_DIR.into() }).collect();
     let file = |(name, text): &(&str, &str)| RootFile {
         path: Path::new(RUNTIME_DIR).join(name),
         mode: 0o644,
         content: Arc::from(text.as_bytes()),
     };
-    RootSpec { binds, files: files(runtime.kind).iter().map(file).collect() }
+    let mut files: Vec<RootFile> = files(runtime.kind).iter().map(file).collect();
+    if let Some(code) = compiled {
+        files.push(RootFile { path: Path::new(RUNTIME_DIR).join(COMPILED), mode: 0o644, content: code.into() });
+    }
+    RootSpec { binds, files }
 }
 
-/// The command line. Python runs without `site`: the host's packages are not part of the function, and it is 2 ms faster.
-pub(crate) fn argv(runtime: &Resolved) -> Vec<OsString> {
+/// Has the interpreter compile the bootstrap, in a sandbox on `root`: 3 ms less of every cold start.
+///
+/// Only ever an improvement, so any failure is `None`. No tenant's code is in that sandbox.
+pub(crate) async fn compile(sandboxes: &Sandboxes, runtime: &Resolved, root: RootId) -> Option<Vec<u8>> {
+    if runtime.kind != Kind::Python || runtime.version.starts_with("3.6.") {
+        return None;
+    }
+    let script = "import sys, marshal; from _frozen_importlib_external import MAGIC_NUMBER as magic; path = sys.argv[1]; \
+                  code = compile(open(path, encoding='utf-8').read(), path, 'exec'); \
+                  sys.stdout.buffer.write(magic + bytes(12) + marshal.dumps(code))";
+    let source = format!("{RUNTIME_DIR}/bootstrap.py");
+    let argv = [runtime.binary.as_os_str(), "-S".as_ref(), "-c".as_ref(), script.as_ref(), source.as_ref()];
+    let argv = argv.map(OsString::from).to_vec();
+    let mut sandbox = sandboxes.launch(Launch::new(root, argv, ByteCount::from_mib(256))).await.ok()?;
+    let (stdout, _stderr) = sandbox.take_output()?;
+    let read = async {
+        let mut code = Vec::new();
+        stdout.take(COMPILED_LIMIT).read_to_end(&mut code).await.ok()?;
+        let exit = sandbox.exited().await;
+        (exit.how == How::Code(0) && code.len() > 16).then_some(code)
+    };
+    let code = tokio::time::timeout(COMPILE_TIME, read).await.ok().flatten();
+    sandbox.gone().await;
+    if code.is_none() {
+        tracing::warn!(
+            runtime = runtime.identifier,
+            "could not compile the bootstrap; cold starts are a little slower"
+        );
+    }
+    code
+}
+
+/// The command line; `compiled` if the root has the compiled bootstrap. Python runs without `site`: the host's packages are not part of the function, and it is 2 ms faster.
+pub(crate) fn argv(runtime: &Resolved, compiled: bool) -> Vec<OsString> {
     let script = |name: &str| OsString::from(format!("{RUNTIME_DIR}/{name}"));
     let binary = runtime.binary.clone().into_os_string();
     match runtime.kind {
-        Kind::Python => vec![binary, "-S".into(), script("bootstrap.py")],
+        Kind::Python => vec![binary, "-S".into(), script(if compiled { COMPILED } else { "bootstrap.py" })],
         Kind::Node => vec![binary, script("bootstrap.cjs")],
         Kind::Provided => vec![binary],
     }

@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
     /// Roots that are defined already. A root lives as long as the spawner; there are as many as runtimes in use.
-    roots: Mutex<HashMap<RootKey, Arc<OnceCell<RootId>>>>,
+    roots: Mutex<HashMap<RootKey, Arc<OnceCell<Root>>>>,
 }
 
 impl Environments {
@@ -117,14 +117,31 @@ impl Environments {
 }
 
 impl Shared {
-    pub(crate) async fn root(&self, runtime: &Resolved) -> Result<RootId, Error> {
+    pub(crate) async fn root(&self, runtime: &Resolved) -> Result<Root, Error> {
         let cell = {
             let mut roots = self.roots.lock().unwrap_or_else(PoisonError::into_inner);
             roots.entry(bootstrap::root_key(runtime)).or_default().clone()
         };
-        let define = || async { self.sandboxes.define_root(bootstrap::root(runtime)).await };
-        Ok(*cell.get_or_try_init(define).await?)
+        let define = || async {
+            let plain = self.sandboxes.define_root(bootstrap::root(runtime, None)).await?;
+            match bootstrap::compile(&self.sandboxes, runtime, plain).await {
+                Some(code) => {
+                    let id = self.sandboxes.define_root(bootstrap::root(runtime, Some(code))).await?;
+                    Ok(Root { id, compiled: true })
+                }
+                None => Ok(Root { id: plain, compiled: false }),
+            }
+        };
+        cell.get_or_try_init(define).await.copied()
     }
+}
+
+/// A runtime's root file system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Root {
+    pub(crate) id: RootId,
+    /// Whether it holds the compiled bootstrap.
+    pub(crate) compiled: bool,
 }
 
 /// Where an environment is in its life.

@@ -8,8 +8,6 @@ pub enum Error {
     Sandbox(#[from] flint_sandbox::Error),
     #[error("the code directory {path} could not be opened: {source}")]
     Code { path: String, source: std::io::Error },
-    #[error("{0}")]
-    Refused(String),
     #[error("the environment has ended")]
     Gone,
 }

@@ -83,8 +83,11 @@ impl Life {
         let code = open_code(&spec.code)?;
         let opened = clock.monotonic();
         let root = shared.root(&spec.runtime).await?;
-        let mut launch =
-            Launch::new(root, bootstrap::argv(&spec.runtime), ByteCount::from_mib(u64::from(spec.memory_mb)));
+        let mut launch = Launch::new(
+            root.id,
+            bootstrap::argv(&spec.runtime, root.compiled),
+            ByteCount::from_mib(u64::from(spec.memory_mb)),
+        );
         launch.env = variables::inside(spec, log_stream);
         launch.code = Some(Arc::new(code));
         launch.tmp = ByteCount::from_mib(u64::from(spec.ephemeral_mb));

@@ -48,7 +48,7 @@ def rendered(doc):
 
 
 def header(doc):
-    kind = "".join(c for c in doc["errorType"] if c.isalnum() and c.isascii() or c in "._-")
+    kind = "".join(c for c in doc["errorType"] if ord(c) < 128 and c.isalnum() or c in "._-")
     return "Content-Type: application/json\r\nLambda-Runtime-Function-Error-Type: %s\r\n" % kind
 
 

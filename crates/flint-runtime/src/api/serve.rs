@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 16;
 const BUFFER: usize = 256 * 1024;
 
 /// A runtime may report this much about an init that failed.
-const INIT_ERROR_LIMIT: usize = 6 * 1024 * 1024;
+const INIT_ERROR_LIMIT: usize = 1024 * 1024;
 
 /// How far beyond the limit a body is read and thrown away, so that its sender learns why, before the connection closes.
 const DISCARD: usize = 64 * 1024 * 1024;
@@ -123,6 +123,7 @@ async fn response(api: &Api, id: &str, body: Incoming) -> Answer {
         Ok(limit) => limit,
         Err(refusal) => return refused_unread(refusal, body).await,
     };
+    let _turn = api.turn().await;
     let (reported, status) = match read(body, limit).await {
         Read::Whole(bytes) => (Reported::Response(bytes), accepted()),
         Read::TooLarge => (Reported::TooLarge, too_large(limit)),
@@ -137,6 +138,7 @@ async fn error(api: &Api, id: &str, headers: &HeaderMap, body: Incoming) -> Answ
         Ok(limit) => limit,
         Err(refusal) => return refused_unread(refusal, body).await,
     };
+    let _turn = api.turn().await;
     let (reported, status) = match read(body, limit).await {
         Read::Whole(bytes) => (Reported::Error(failure(headers, bytes)), accepted()),
         Read::TooLarge => (Reported::TooLarge, too_large(limit)),
@@ -146,6 +148,7 @@ async fn error(api: &Api, id: &str, headers: &HeaderMap, body: Incoming) -> Answ
 }
 
 async fn init_error(api: &Api, headers: &HeaderMap, body: Incoming) -> Answer {
+    let _turn = api.turn().await;
     match read(body, INIT_ERROR_LIMIT).await {
         Read::Whole(bytes) => api.init_failed(failure(headers, bytes)).map_or_else(refused, |()| accepted()),
         Read::TooLarge => too_large(INIT_ERROR_LIMIT),
@@ -185,7 +188,7 @@ async fn read(mut body: Incoming, limit: usize) -> Read {
         let Ok(data) = frame.into_data() else { continue };
         total = total.saturating_add(data.len());
         if total > limit {
-            bytes.clear();
+            bytes = BytesMut::new();
             first = None;
             if total > limit.saturating_add(DISCARD) {
                 break;
