@@ -205,7 +205,7 @@ impl Tops {
             let made = fds::mkdir_at(top.dir.as_raw_fd(), name, 0o755)
                 .and_then(|()| fds::open_at(top.dir.as_raw_fd(), name, libc::O_DIRECTORY | libc::O_RDONLY, 0));
             match made {
-                Ok(dir) => group.parts.push(Part { roles: top.roles, top: index, dir }),
+                Ok(dir) => group.parts.push(Part { roles: top.roles, top: index, dir: Some(dir) }),
                 Err(error) => {
                     self.remove_group(&group).ok();
                     return Err(error);
@@ -213,6 +213,24 @@ impl Tops {
             }
         }
         Ok(group)
+    }
+
+    /// Kills everything in the group, whatever it forks meanwhile.
+    pub fn kill_group(&self, group: &Group) {
+        let open = |role| {
+            let part = group.parts.iter().find(|p| p.roles.has(role))?;
+            let top = self.0[part.top].dir.as_raw_fd();
+            fds::open_at(top, &group.name, libc::O_DIRECTORY | libc::O_RDONLY, 0).ok()
+        };
+        if let Some(dir) = open(Roles::UNIFIED)
+            && fds::put(dir.as_raw_fd(), c"cgroup.kill", "1").is_ok()
+        {
+            return;
+        }
+        let Some(dir) = [Roles::FREEZER, Roles::PIDS, Roles::MEMORY].into_iter().find_map(open) else { return };
+        fds::put(dir.as_raw_fd(), c"freezer.state", "FROZEN").ok();
+        kill_listed(dir.as_raw_fd());
+        fds::put(dir.as_raw_fd(), c"freezer.state", "THAWED").ok();
     }
 
     /// Removes a slot's directories; `Ok(false)` while something is still in one of them.
@@ -268,7 +286,8 @@ pub fn c_path(path: &Path) -> io::Result<CString> {
 struct Part {
     roles: Roles,
     top: usize,
-    dir: OwnedFd,
+    /// Open until the launch: a live sandbox costs the spawner as few descriptors as can be.
+    dir: Option<OwnedFd>,
 }
 
 /// One slot's directories.
@@ -288,7 +307,12 @@ pub struct Limits {
 impl Group {
     /// The directory of the hierarchy with `role`.
     pub fn dir(&self, role: Roles) -> Option<RawFd> {
-        self.parts.iter().find(|p| p.roles.has(role)).map(|p| p.dir.as_raw_fd())
+        self.parts.iter().find(|p| p.roles.has(role))?.dir.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Closes the directories; from now on the group can only be killed and removed.
+    pub fn close(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.dir = None);
     }
 
     fn is_unified(&self, role: Roles) -> bool {
@@ -310,7 +334,8 @@ impl Group {
         self.parts
             .iter()
             .filter(|p| !p.roles.has(Roles::UNIFIED))
-            .map(|p| fds::open_at(p.dir.as_raw_fd(), c"tasks", libc::O_WRONLY, 0))
+            .filter_map(|p| p.dir.as_ref())
+            .map(|dir| fds::open_at(dir.as_raw_fd(), c"tasks", libc::O_WRONLY, 0))
             .collect()
     }
 
@@ -342,22 +367,6 @@ impl Group {
             }
         }
         Ok(())
-    }
-
-    /// Kills everything in the group, whatever it forks meanwhile.
-    pub fn kill(&self) {
-        if let Some(dir) = self.dir(Roles::UNIFIED)
-            && fds::put(dir, c"cgroup.kill", "1").is_ok()
-        {
-            return;
-        }
-        let Some(dir) = self.dir(Roles::FREEZER).or_else(|| self.dir(Roles::PIDS)).or_else(|| self.dir(Roles::MEMORY))
-        else {
-            return;
-        };
-        fds::put(dir, c"freezer.state", "FROZEN").ok();
-        kill_listed(dir);
-        fds::put(dir, c"freezer.state", "THAWED").ok();
     }
 }
 

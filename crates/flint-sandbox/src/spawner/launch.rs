@@ -85,8 +85,7 @@ impl Spawner {
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
         let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run, &plan)?;
-        // The child holds its own copies; ours would keep the pipes open.
-        slot.tasks.clear();
+        slot.launched();
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
     }
 
@@ -123,7 +122,7 @@ impl Spawner {
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
         let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run_unpack, &plan)?;
-        slot.tasks.clear();
+        slot.launched();
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
 }

@@ -231,7 +231,7 @@ impl Spawner {
             Request::Launch(launch) => self.launch(&launch, given, began_ns, message),
             Request::Unpack(unpack) => self.unpack(&unpack, given, began_ns),
             Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops),
-            Request::KillSlot { slot } => self.slots.kill(slot),
+            Request::KillSlot { slot } => self.slots.kill(slot, &self.tops),
         };
         outcome.unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()))
     }

@@ -174,6 +174,7 @@ pub fn lock_and_sweep(layout: &Layout, options: &Options) -> Result<(Locks, UidR
     let lock = lock.ok_or("another spawner of this data directory is still running")?;
     locks.hold(path, lock);
     sweep(layout, &top_name(&options.data_id))?;
+    tidy_dead(layout, home);
     let range = lease_range(layout, home, options, &mut locks)?;
     Ok((locks, range))
 }
@@ -217,6 +218,20 @@ fn sweep(layout: &Layout, name: &str) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Removes the empty cgroups of servers that died with their spawner and were never started again.
+fn tidy_dead(layout: &Layout, home: &Path) {
+    for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(|n| n.strip_prefix("flint-lock-")) else { continue };
+        // Held while we look, so that a server that starts now waits for us.
+        let Ok(Some(_lock)) = lock_directory(&entry.path()) else { continue };
+        let tops = cgroup::find_tops(layout, &top_name(id));
+        if tops.iter().all(|top| !cgroup::populated(top) && cgroup::sweep_once(top)) {
+            std::fs::remove_dir(entry.path()).ok();
+        }
+    }
 }
 
 fn lease_range(layout: &Layout, home: &Path, options: &Options, locks: &mut Locks) -> Result<UidRange, String> {

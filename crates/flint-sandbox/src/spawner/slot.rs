@@ -33,6 +33,14 @@ pub struct Slot {
     pub used: bool,
 }
 
+impl Slot {
+    /// What only the launch needed.
+    pub fn launched(&mut self) {
+        self.tasks.clear();
+        self.group.close();
+    }
+}
+
 pub struct Slots {
     count: u32,
     live: BTreeMap<u32, Slot>,
@@ -83,8 +91,8 @@ impl Slots {
         }
     }
 
-    pub fn kill(&mut self, index: u32) -> Answer {
-        self.get(index)?.group.kill();
+    pub fn kill(&mut self, index: u32, tops: &Tops) -> Answer {
+        tops.kill_group(&self.get(index)?.group);
         Ok((Reply::Done, Vec::new()))
     }
 
@@ -94,7 +102,7 @@ impl Slots {
         let Slot { group, net, tasks, used } = slot;
         drop(tasks);
         if used {
-            group.kill();
+            tops.kill_group(&group);
         }
         self.leaving.push((index, group));
         self.dead_nets.push(net);
@@ -120,7 +128,7 @@ impl Slots {
                 false
             }
             Ok(false) | Err(_) => {
-                group.kill();
+                tops.kill_group(group);
                 true
             }
         });

@@ -237,7 +237,7 @@ async fn many_at_once_and_nothing_is_left(world: Arc<World>) {
     })
     .await;
     eventually("the spawner's descriptors are closed", || {
-        std::fs::read_dir(&spawner_fds).unwrap().count() < 40 + 10 * world.options.idle_slots
+        std::fs::read_dir(&spawner_fds).unwrap().count() < 30 + 12 * world.options.idle_slots
     })
     .await;
 }
