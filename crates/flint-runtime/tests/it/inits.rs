@@ -8,7 +8,16 @@ use serde_json::json;
 
 use crate::{Function, World, call, golden, json as document, normal};
 
-crate::tests![import_error, init_exit, init_timeout, second_init_succeeds, no_bootstrap, a_bootstrap, init_unasked];
+crate::tests![
+    import_error,
+    init_exit,
+    init_timeout,
+    second_init_succeeds,
+    no_bootstrap,
+    a_bootstrap,
+    init_unasked,
+    init_out_of_memory
+];
 
 async fn import_error(world: Arc<World>) {
     let function = Function::python(&world, "import nowhere\n");
@@ -120,5 +129,15 @@ async fn init_unasked(world: Arc<World>) {
     let mut environment = function.create(&world).await;
     let answer = environment.invoke(call("{}")).await;
     assert_eq!((answer.end, answer.init_duration.is_some()), (End::Ok, true));
+    environment.close().await;
+}
+
+async fn init_out_of_memory(world: Arc<World>) {
+    let function = Function::python(&world, "x = b'x' * (1 << 30)\n");
+    let mut environment = function.create(&world).await;
+    assert_eq!(environment.init().await, InitEnd::Failed { error_type: "Runtime.OutOfMemory".to_owned() });
+    let answer = environment.invoke(call("{}")).await;
+    assert_eq!((answer.end, answer.memory_used.mib_ceil()), (End::InitError, 128));
+    assert_eq!(document(&answer)["errorType"], "Runtime.OutOfMemory");
     environment.close().await;
 }

@@ -8,7 +8,14 @@ use serde_json::json;
 
 use crate::{Function, World, call, json as document};
 
-crate::tests![freeze_stops_time, an_end_between_calls, closing_leaves_nothing, surroundings, every_interpreter];
+crate::tests![
+    freeze_stops_time,
+    an_end_between_calls,
+    closing_leaves_nothing,
+    surroundings,
+    every_interpreter,
+    many_endings_leave_no_descriptor
+];
 
 async fn freeze_stops_time(world: Arc<World>) {
     let source = "import threading, time\nn = 0\ndef tick():\n    global n\n    while True:\n        n += 1\n        time.sleep(0.001)\nthreading.Thread(target=tick, daemon=True).start()\ndef handler(e, c): return n\n";
@@ -117,4 +124,53 @@ async fn every_interpreter(world: Arc<World>) {
         assert_eq!(document(&answer), json!(runtime.version), "{identifier}");
         environment.close().await;
     }
+}
+
+/// Environments that end in every way, several at a time, some dropped and not closed: nothing of them stays.
+async fn many_endings_leave_no_descriptor(world: Arc<World>) {
+    let source = "import os, sys, time\ndef handler(e, c):\n    if e == 'exit': sys.exit(1)\n    if e == 'hang': time.sleep(60)\n    if e == 'fail': raise ValueError\n    if e == 'eat': x = b'x' * (1 << 30)\n    return e\n";
+    let descriptors = || std::fs::read_dir("/proc/self/fd").expect("proc").count();
+    let round = async |count: usize| {
+        let mut running = tokio::task::JoinSet::new();
+        for n in 0..count {
+            let world = world.clone();
+            running.spawn(async move {
+                let (event, end) = [
+                    ("exit", End::Exit),
+                    ("hang", End::Timeout),
+                    ("fail", End::FunctionError),
+                    ("eat", End::OutOfMemory),
+                    ("ok", End::Ok),
+                ][n % 5];
+                let function = Function::python(&world, source);
+                let mut environment = function.create(&world).await;
+                assert_eq!(environment.init().await, InitEnd::Ready);
+                let mut call = call(&format!("\"{event}\""));
+                call.timeout = Duration::from_secs(if event == "hang" { 1 } else { 20 });
+                let answer = environment.invoke(call).await;
+                assert_eq!(answer.end, end, "{:?}", world.log(&environment));
+                if n % 2 == 0 {
+                    environment.close().await;
+                }
+            });
+        }
+        while let Some(ended) = running.join_next().await {
+            ended.expect("no panic");
+        }
+        while world.sandboxes.census().live > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // The first round fills what is kept for good: idle slots, roots, the files of the test itself.
+    round(10).await;
+    let before = descriptors();
+    for _ in 0..3 {
+        round(10).await;
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while descriptors() > before + 40 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // Idle slots hold a few each and their number swings; thirty environments that leaked would hold hundreds.
+    assert!(descriptors() <= before + 40, "{before} {}", descriptors());
 }
