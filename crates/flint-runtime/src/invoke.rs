@@ -37,6 +37,8 @@ impl Environment {
         self.thaw();
         let ended = match self.stand_up(&call).await {
             Ok(()) => {
+                // What init wrote, or a thread between two calls, comes before START.
+                self.life.iter().for_each(|life| self.log.drain(&life.pipes));
                 self.log.platform(lines::start(call.request_id, &self.spec.version));
                 let left = call.timeout.saturating_sub(self.since(began));
                 self.hand_over(&call, left).await
