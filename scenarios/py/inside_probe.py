@@ -121,31 +121,18 @@ def opens_for_writing(path):
     return True
 
 
+def opens(path):
+    os.close(os.open(path, os.O_RDONLY))
+    return True
+
+
 def reads(path):
     with open(path, "rb") as file:
         return len(file.read(1)) == 1
 
 
-def traces_parent():
-    """Reads the memory map of process 1."""
-    with open("/proc/1/mem", "rb"):
-        return True
-
-
 def sets_hostname():
     return LIBC.sethostname(os.uname().nodename.encode(), len(os.uname().nodename)) == 0
-
-
-def lowers_oom_score():
-    pid = os.fork()
-    if pid == 0:
-        try:
-            with open("/proc/self/oom_score_adj", "w") as file:
-                file.write("-1000")
-            os._exit(0)
-        except OSError:
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 
 def same_namespace(kind, link):
@@ -160,6 +147,8 @@ def probe(event):
     tmp = event.get("tmp", "/tmp")
     code = event.get("code") or os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     secret, text = event["secret_path"], event["secret"]
+    # Inside, process 1 is the init of the environment; the control has a process of the test instead.
+    parent = event.get("parent", 1)
     acts = {
         "write the root": write_root,
         "write beside the code": lambda: write_beside(code),
@@ -169,8 +158,8 @@ def probe(event):
         "read /etc/shadow": lambda: reads("/etc/shadow"),
         "see a host process": lambda: sees_process(event["marker"]),
         "signal a host process": lambda: may_signal(event["marker_pid"]),
-        "read the environment of process 1": lambda: reads("/proc/1/environ"),
-        "open the memory of process 1": traces_parent,
+        "read the environment of its parent": lambda: reads(f"/proc/{parent}/environ"),
+        "open the memory of its parent": lambda: opens(f"/proc/{parent}/mem"),
         "connect to the host's loopback": lambda: connects("127.0.0.1", event["port"]),
         "connect to the server": lambda: connects(*event["server"]),
         "make a user namespace": unshares_user,
@@ -179,7 +168,7 @@ def probe(event):
         "become root": becomes_root,
         "open core_pattern for writing": lambda: opens_for_writing("/proc/sys/kernel/core_pattern"),
         "set the host's name": sets_hostname,
-        "lower the OOM score": lowers_oom_score,
+        "change its OOM score": lambda: opens_for_writing("/proc/self/oom_score_adj"),
     }
     for kind, link in event["namespaces"].items():
         acts[f"share the host's {kind} namespace"] = lambda kind=kind, link=link: same_namespace(kind, link)
@@ -199,15 +188,19 @@ def probe(event):
         "worked": worked, "reasons": reasons, "status": status, "uid": os.getuid(),
         "interfaces": [name for _, name in socket.if_nameindex()],
         "processes": sorted(int(p) for p in os.listdir("/proc") if p.isdigit()),
-        "descriptors": {n: link(n) for n in os.listdir("/proc/self/fd")},
+        "descriptors": descriptors(),
     }
 
 
-def link(number):
-    try:
-        return os.readlink(f"/proc/self/fd/{number}")
-    except OSError:
-        return "?"
+def descriptors():
+    """What is open, but for the descriptor that the listing itself takes."""
+    found = {}
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{number}")
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def handler(event, context):

@@ -8,7 +8,7 @@ import pytest
 
 import flint
 
-SIZE_MB = 96
+SIZE_MB = 256
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def test_refuses_serves_and_heals(small):
         refused = None
         for n in range(20_000):
             try:
-                client.update_function_configuration(FunctionName="old", Description=f"{n} " + "d" * 200)
+                variables = {"FILL": f"{n} " + "v" * 3900}
+                client.update_function_configuration(FunctionName="old", Environment={"Variables": variables})
             except botocore.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] == "ResourceConflictException":
                     continue
@@ -64,7 +65,9 @@ def test_refuses_serves_and_heals(small):
 
         def taken():
             try:
-                client.update_function_configuration(FunctionName="old", Description="healed")
+                client.update_function_configuration(
+                    FunctionName="old", Description="healed", Environment={"Variables": {}}
+                )
                 return True
             except botocore.exceptions.ClientError:
                 return False

@@ -19,7 +19,7 @@ import flint
 
 KILLS = 20
 WORKERS = 4
-SOURCE = "import os\ndef handler(event, context):\n    return [os.environ.get('N'), {code!r}]\n"
+SOURCE = "import os\ndef handler(event, context):\n    return [os.environ.get('NUM'), {code!r}]\n"
 ABSENT = None
 
 
@@ -35,6 +35,7 @@ class Worker:
         self.counter = itertools.count(1)
         self.done = dict.fromkeys(("create", "update", "code", "invoke", "delete"), 0)
         self.wrong = []
+        self.errors = []
 
     def run(self):
         while not self.storm.stop.is_set():
@@ -70,12 +71,12 @@ class Worker:
             self.doubt[name] = [ABSENT, (n, n)]
             client.create_function(
                 FunctionName=name, Role=flint.ROLE, Runtime=self.storm.python, Handler="app.handler",
-                Environment={"Variables": {"N": n}}, Code={"ZipFile": flint.zipped({"app.py": SOURCE.format(code=n)})},
+                Environment={"Variables": {"NUM": n}}, Code={"ZipFile": flint.zipped({"app.py": SOURCE.format(code=n)})},
             )
             self.settle(name, (n, n))
         elif act == "update":
             self.doubt[name] = [has, (n, has[1])]
-            client.update_function_configuration(FunctionName=name, Environment={"Variables": {"N": n}})
+            client.update_function_configuration(FunctionName=name, Environment={"Variables": {"NUM": n}})
             self.settle(name, (n, has[1]))
         elif act == "code":
             self.doubt[name] = [has, (has[0], n)]
@@ -89,7 +90,7 @@ class Worker:
             answer = client.invoke(FunctionName=name, Payload=b"{}")
             body = answer["Payload"].read()
             if "FunctionError" in answer:
-                self.wrong.append(f"{name}: {body[:200]!r}")
+                self.errors.append((name, json.loads(body)))
         self.done[act] += 1
 
     def settle(self, name, value):
@@ -146,7 +147,7 @@ class Storm:
         host = server.host()
         began = time.monotonic()
         kill(server, host)
-        flint.until(lambda: not flint.alive(host.spawner_pid) and not host.processes(), 5, f"processes end after the kill: {host.processes()}", every=0.01)
+        flint.until(lambda: not flint.alive(host.spawner_pid) and not host.processes(), 5, lambda: f"processes end after the kill: {host.processes()}", every=0.01)
         self.gone.append(time.monotonic() - began)
         self.stop.set()
         for thread in threads:
@@ -159,6 +160,12 @@ class Storm:
         lost = [line for worker in self.workers for line in worker.verify()]
         wrong = [line for worker in self.workers for line in worker.wrong]
         assert not wrong, wrong[:5]
+        # A function that dies with the spawner may be told as what it is: killed, or not to be had.
+        for worker in self.workers:
+            for name, document in worker.errors:
+                torn = kill is kill_spawner and document["errorType"] in ("Runtime.ExitError", "Runtime.Unknown")
+                assert torn, (name, document)
+            worker.errors.clear()
         return lost
 
 
@@ -199,4 +206,4 @@ def test_storm(fresh, victim):
     last = fresh.host()
     assert last.id == first.id
     assert fresh.stop() == 0
-    flint.until(lambda: not any(last.left().values()), 3, f"left behind: {last.left()}", every=0.05)
+    flint.until(lambda: not any(last.left().values()), 3, lambda: f"left behind: {last.left()}", every=0.05)

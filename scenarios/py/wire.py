@@ -87,7 +87,7 @@ def shifted(signer, request, clock):
     stamp = clock.strftime("%Y%m%dT%H%M%SZ")
     request.context["timestamp"] = stamp
     signer._modify_request_before_signing(request)
-    request.headers.pop("X-Amz-Date", None)
+    del request.headers["X-Amz-Date"]
     request.headers["X-Amz-Date"] = stamp
     canonical = signer.canonical_request(request)
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
