@@ -140,6 +140,7 @@ impl Engine {
     /// Puts a committed function into the snapshot and retires the pool of what it replaces.
     pub(crate) fn show(&self, function: Function, code: Arc<Code>) {
         let pool = Pool::new(self.spec(&function, &code), code);
+        self.prepare(&pool);
         self.with_pools(|pools| pools.push(pool.clone()));
         let replaced = self.registry.put(Arc::new(Live { function, pool }));
         self.retire(replaced);
@@ -177,6 +178,16 @@ impl Engine {
         }
     }
 
+    /// Builds what all environments of a runtime share before the first one is wanted.
+    fn prepare(&self, pool: &Pool) {
+        let (environments, spec) = (self.environments.clone(), pool.spec.clone());
+        tokio::spawn(async move {
+            if let Err(error) = environments.prepare(&spec.runtime).await {
+                tracing::warn!(runtime = spec.runtime.identifier, %error, "a runtime could not be prepared");
+            }
+        });
+    }
+
     fn spec(&self, function: &Function, code: &Code) -> EnvironmentSpec {
         let config = &function.config;
         // Checked at create and update; a host that lost the interpreter since answers when an environment is made.
@@ -205,8 +216,9 @@ impl Engine {
                 tokio::time::sleep(self.options.freeze_after).await;
                 let now = self.clock.monotonic();
                 let cutoff = now.saturating_sub(self.options.freeze_after);
-                let waiting = self.pools().iter().fold(false, |waiting, pool| pool.freeze_idle(cutoff) || waiting);
-                if !waiting {
+                // Every pool is looked at, so no short cut at the first that still waits.
+                let waiting = self.pools().iter().filter(|pool| pool.freeze_idle(cutoff)).count();
+                if waiting == 0 {
                     break;
                 }
             }
