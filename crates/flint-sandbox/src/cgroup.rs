@@ -217,20 +217,30 @@ impl Tops {
 
     /// Kills everything in the group, whatever it forks meanwhile.
     pub fn kill_group(&self, group: &Group) {
-        let open = |role| {
-            let part = group.parts.iter().find(|p| p.roles.has(role))?;
-            let top = self.0[part.top].dir.as_raw_fd();
-            fds::open_at(top, &group.name, libc::O_DIRECTORY | libc::O_RDONLY, 0).ok()
-        };
-        if let Some(dir) = open(Roles::UNIFIED)
+        if let Some(dir) = self.open_group(group, Roles::UNIFIED)
             && fds::put(dir.as_raw_fd(), c"cgroup.kill", "1").is_ok()
         {
             return;
         }
-        let Some(dir) = [Roles::FREEZER, Roles::PIDS, Roles::MEMORY].into_iter().find_map(open) else { return };
-        fds::put(dir.as_raw_fd(), c"freezer.state", "FROZEN").ok();
-        kill_listed(dir.as_raw_fd());
-        fds::put(dir.as_raw_fd(), c"freezer.state", "THAWED").ok();
+        for role in [Roles::PIDS, Roles::MEMORY] {
+            if let Some(dir) = self.open_group(group, role) {
+                kill_listed(dir.as_raw_fd());
+            }
+        }
+        self.thaw_group(group);
+    }
+
+    /// Thaws a group of a version 1 freezer.
+    pub fn thaw_group(&self, group: &Group) {
+        if let Some(dir) = self.open_group(group, Roles::FREEZER) {
+            fds::put(dir.as_raw_fd(), c"freezer.state", "THAWED").ok();
+        }
+    }
+
+    fn open_group(&self, group: &Group, role: Roles) -> Option<OwnedFd> {
+        let part = group.parts.iter().find(|p| p.roles.has(role))?;
+        let top = self.0[part.top].dir.as_raw_fd();
+        fds::open_at(top, &group.name, libc::O_DIRECTORY | libc::O_RDONLY, 0).ok()
     }
 
     /// Removes a slot's directories; `Ok(false)` while something is still in one of them.
@@ -442,6 +452,8 @@ pub fn sweep_once(dir: &Path) -> bool {
 }
 
 fn kill_below(dir: &Path) {
+    // The old freezer holds even the killed.
+    std::fs::write(dir.join("freezer.state"), "THAWED").ok();
     if let Ok(fd) = c_path(dir).and_then(|p| fds::open(&p, libc::O_DIRECTORY | libc::O_RDONLY)) {
         kill_listed(fd.as_raw_fd());
     }

@@ -191,6 +191,8 @@ fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
     fds::put(dir, c"self/setgroups", "deny").at(Stage::UserNamespace)?;
     fds::put(dir, c"self/uid_map", &map(confinement.uid)).at(Stage::UserNamespace)?;
     fds::put(dir, c"self/gid_map", &map(confinement.gid)).at(Stage::UserNamespace)?;
+    // When the whole host runs out of memory, functions go before the server.
+    fds::put(dir, c"self/oom_score_adj", "500").at(Stage::UserNamespace)?;
     drop(proc);
     process::limit_bounding_set(0).at(Stage::Capabilities)?;
     process::limit_capabilities(0).at(Stage::Capabilities)?;

@@ -85,7 +85,7 @@ impl Spawner {
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
         let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run, &plan)?;
-        slot.launched();
+        slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
     }
 
@@ -122,7 +122,7 @@ impl Spawner {
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
         let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run_unpack, &plan)?;
-        slot.launched();
+        slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
 }

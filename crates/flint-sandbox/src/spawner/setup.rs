@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -52,11 +53,14 @@ pub fn shed(channel: OwnedFd) -> OwnedFd {
     // SAFETY: no pointers; a process that has just been forked is no group leader.
     unsafe { libc::setsid() };
     scrub_memory();
-    // Children are not waited for: their end shows in pidfds. Stop signals of a terminal are the server's business.
+    // Children are not waited for: their end shows in pidfds. Being asked to stop is the server's business: it may
+    // want to drain, and its end is ours.
     // SAFETY: SIG_IGN is a valid disposition.
     unsafe {
         libc::signal(libc::SIGCHLD, libc::SIG_IGN);
         libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        libc::signal(libc::SIGTERM, libc::SIG_IGN);
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);
         libc::umask(0o022);
     }
@@ -174,6 +178,7 @@ pub fn lock_and_sweep(layout: &Layout, options: &Options) -> Result<(Locks, UidR
     let lock = lock.ok_or("another spawner of this data directory is still running")?;
     locks.hold(path, lock);
     sweep(layout, &top_name(&options.data_id))?;
+    remove_marks(home, &options.data_id);
     tidy_dead(layout, home);
     let range = lease_range(layout, home, options, &mut locks)?;
     Ok((locks, range))
@@ -229,7 +234,17 @@ fn tidy_dead(layout: &Layout, home: &Path) {
         let Ok(Some(_lock)) = lock_directory(&entry.path()) else { continue };
         let tops = cgroup::find_tops(layout, &top_name(id));
         if tops.iter().all(|top| !cgroup::populated(top) && cgroup::sweep_once(top)) {
+            remove_marks(home, id);
             std::fs::remove_dir(entry.path()).ok();
+        }
+    }
+}
+
+/// Removes what a server without processes has left in the ranges that it used.
+fn remove_marks(home: &Path, id: &str) {
+    for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
+        if entry.file_name().as_bytes().starts_with(b"flint-range-") {
+            std::fs::remove_dir(entry.path().join(format!("flint-user-{id}"))).ok();
         }
     }
 }

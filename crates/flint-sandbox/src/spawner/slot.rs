@@ -22,6 +22,9 @@ pub type Answer = Result<(Reply, Vec<OwnedFd>), Failure>;
 /// Network namespaces that are closed in one go.
 const NETS_PER_ROUND: usize = 4;
 
+/// Network namespaces that may wait for a quiet moment to be closed.
+const NETS_WAITING: usize = 32;
+
 /// Connections that wait to be accepted: a function has one client and a few extensions.
 const BACKLOG: libc::c_int = 128;
 
@@ -31,13 +34,30 @@ pub struct Slot {
     /// Opened for the one child that joins by them.
     pub tasks: Vec<OwnedFd>,
     pub used: bool,
+    /// The pidfd of init where there is no version 2 tree: a child that has not joined its groups yet is in none of the
+    /// lists that a kill would read, and the end of init ends everything in its pid namespace.
+    init: Option<OwnedFd>,
 }
 
 impl Slot {
-    /// What only the launch needed.
-    pub fn launched(&mut self) {
+    /// Closes what only the launch needed.
+    pub fn launched(&mut self, cgroup: bool, pidfd: &OwnedFd) -> io::Result<()> {
+        if !cgroup {
+            self.init = Some(pidfd.try_clone()?);
+        }
         self.tasks.clear();
         self.group.close();
+        Ok(())
+    }
+
+    fn kill(&self, tops: &Tops) {
+        if let Some(init) = &self.init {
+            process::kill(init.as_raw_fd());
+            // The old freezer holds even the killed.
+            tops.thaw_group(&self.group);
+        } else {
+            tops.kill_group(&self.group);
+        }
     }
 }
 
@@ -92,20 +112,23 @@ impl Slots {
     }
 
     pub fn kill(&mut self, index: u32, tops: &Tops) -> Answer {
-        tops.kill_group(&self.get(index)?.group);
+        self.get(index)?.kill(tops);
         Ok((Reply::Done, Vec::new()))
     }
 
     /// Kills what is left in the slot and takes it down, now or when it is empty.
     pub fn destroy(&mut self, index: u32, tops: &Tops) -> Answer {
         let slot = self.live.remove(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })?;
-        let Slot { group, net, tasks, used } = slot;
-        drop(tasks);
-        if used {
-            tops.kill_group(&group);
+        if slot.used {
+            slot.kill(tops);
         }
+        let Slot { group, net, .. } = slot;
         self.leaving.push((index, group));
         self.dead_nets.push(net);
+        // Under load there may be no quiet moment for `work`.
+        if self.dead_nets.len() > NETS_WAITING {
+            self.dead_nets.drain(..NETS_PER_ROUND);
+        }
         self.remove_empty(tops);
         Ok((Reply::Done, Vec::new()))
     }
@@ -145,7 +168,7 @@ fn make(index: u32, tops: &Tops, host_net: RawFd) -> Result<Made, Failure> {
         Ok((mask, form, files)) => {
             let tasks = group.open_tasks();
             match tasks {
-                Ok(tasks) => Ok((Slot { group, net, tasks, used: false }, mask, form, files)),
+                Ok(tasks) => Ok((Slot { group, net, tasks, used: false, init: None }, mask, form, files)),
                 Err(error) => {
                     tops.remove_group(&group).ok();
                     Err(Failure::new(Stage::Cgroup, &error))

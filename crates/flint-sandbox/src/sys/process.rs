@@ -170,6 +170,13 @@ pub fn raise_descriptors() {
     }
 }
 
+/// SIGKILL to the process behind a pidfd; one that has ended needs none.
+pub fn kill(pidfd: RawFd) {
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: no information is passed.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, none, 0) };
+}
+
 pub fn set_hostname(name: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer and length describe `name`.
     check_int(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)

@@ -203,6 +203,11 @@ fn slots_left(world: &World) -> usize {
 }
 
 async fn many_at_once_and_nothing_is_left(world: Arc<World>) {
+    let settled = || {
+        let census = world.sandboxes.census();
+        census.live == 0 && census.leaving == 0 && census.idle == world.options.idle_slots
+    };
+    eventually("the pool is full", settled).await;
     let fds_before = std::fs::read_dir("/proc/self/fd").unwrap().count();
     let spawner_fds = format!("/proc/{}/fd", world.spawner);
     let tasks: Vec<_> = (0..60)
@@ -226,11 +231,7 @@ async fn many_at_once_and_nothing_is_left(world: Arc<World>) {
     for task in tasks {
         task.await.unwrap();
     }
-    eventually("nothing is live", || {
-        let census = world.sandboxes.census();
-        census.live == 0 && census.leaving == 0 && census.idle == world.options.idle_slots
-    })
-    .await;
+    eventually("nothing is live", settled).await;
     eventually("only idle slots are left", || slots_left(&world) == world.options.idle_slots).await;
     eventually("the server's descriptors are closed", || {
         std::fs::read_dir("/proc/self/fd").unwrap().count() <= fds_before + 2
