@@ -81,6 +81,14 @@ impl Inner {
         }
     }
 
+    /// The spawner is gone and its children have been killed; what an old freezer holds has to be let go to die.
+    pub(crate) fn abandon(&self) {
+        self.kill();
+        if let (true, Some(file)) = (self.files.form.freezer_v1, &self.files.freeze) {
+            fds::write_all(file.as_raw_fd(), b"THAWED").ok();
+        }
+    }
+
     /// Kills, waits for the end of init, which comes after the end of everything else, and gives the slot back.
     async fn retire(self: Arc<Self>) {
         self.kill();

@@ -80,9 +80,9 @@ impl Shared {
         all.insert(inner.id, Arc::downgrade(inner));
     }
 
-    fn kill_all(&self) {
+    fn abandon_all(&self) {
         let all = self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().filter_map(Weak::upgrade).for_each(|inner| inner.kill());
+        all.values().filter_map(Weak::upgrade).for_each(|inner| inner.abandon());
     }
 }
 
@@ -124,7 +124,7 @@ impl Sandboxes {
             let result = driver.run().await;
             if let Err(error) = &result {
                 tracing::error!(%error, "the spawner is gone");
-                shared.kill_all();
+                shared.abandon_all();
                 gone_sender.send_replace(true);
             }
         });

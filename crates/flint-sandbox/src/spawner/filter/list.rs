@@ -201,8 +201,6 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_pwrite64,
     libc::SYS_preadv,
     libc::SYS_pwritev,
-    libc::SYS_preadv2,
-    libc::SYS_pwritev2,
     libc::SYS_close,
     libc::SYS_close_range,
     libc::SYS_openat,
@@ -258,7 +256,6 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_msync,
-    libc::SYS_mincore,
     libc::SYS_mlock,
     libc::SYS_munlock,
     libc::SYS_brk,
@@ -285,22 +282,17 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_getresuid,
     libc::SYS_getresgid,
     libc::SYS_getgroups,
-    libc::SYS_capget,
     libc::SYS_set_tid_address,
     libc::SYS_set_robust_list,
-    libc::SYS_get_robust_list,
     libc::SYS_rseq,
     libc::SYS_futex,
     libc::SYS_sched_yield,
     libc::SYS_sched_getaffinity,
     libc::SYS_sched_setaffinity,
-    libc::SYS_sched_getparam,
     libc::SYS_sched_getscheduler,
-    libc::SYS_sched_setscheduler,
     libc::SYS_sched_get_priority_max,
     libc::SYS_sched_get_priority_min,
     libc::SYS_getpriority,
-    libc::SYS_setpriority,
     libc::SYS_getcpu,
     libc::SYS_getrusage,
     libc::SYS_prlimit64,
@@ -308,15 +300,12 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_uname,
     libc::SYS_times,
     libc::SYS_restart_syscall,
-    libc::SYS_pidfd_open,
-    libc::SYS_pidfd_send_signal,
     // Signals.
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigsuspend,
     libc::SYS_rt_sigtimedwait,
-    libc::SYS_rt_sigpending,
     libc::SYS_sigaltstack,
     libc::SYS_signalfd4,
     // Time.
@@ -327,13 +316,11 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_gettimeofday,
     libc::SYS_timer_create,
     libc::SYS_timer_settime,
-    libc::SYS_timer_gettime,
     libc::SYS_timer_delete,
     libc::SYS_timerfd_create,
     libc::SYS_timerfd_settime,
     libc::SYS_timerfd_gettime,
     libc::SYS_setitimer,
-    libc::SYS_getitimer,
     // Waiting.
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
@@ -386,8 +373,6 @@ const FUNCTION: &[libc::c_long] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_link,
     #[cfg(target_arch = "x86_64")]
-    libc::SYS_creat,
-    #[cfg(target_arch = "x86_64")]
     libc::SYS_chown,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_lchown,
@@ -401,8 +386,6 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_select,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_epoll_create,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
     #[cfg(target_arch = "x86_64")]
@@ -421,10 +404,6 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_alarm,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_pause,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_time,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_utimes,
 ];
 
 /// Reading one file, writing many, nothing else.
