@@ -178,6 +178,153 @@ pub struct GetFunctionOutput {
     pub configuration: FunctionConfiguration,
     pub code: CodeLocation,
     pub tags: Option<BTreeMap<String, String>>,
+    pub concurrency: Option<Concurrency>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PublishVersionInput {
+    pub function_name: String,
+    #[serde(default, rename = "CodeSha256")]
+    pub code_sha256: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub revision_id: Option<String>,
+}
+
+/// `ListVersionsByFunction` and `ListAliases`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListOfFunctionInput {
+    pub function_name: String,
+    #[serde(default)]
+    pub function_version: Option<String>,
+    #[serde(default)]
+    pub marker: Option<String>,
+    #[serde(default)]
+    pub max_items: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListVersionsOutput {
+    pub versions: Vec<FunctionConfiguration>,
+    pub next_marker: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct AliasRoutingConfiguration {
+    pub additional_version_weights: BTreeMap<String, f64>,
+}
+
+/// `CreateAlias` and `UpdateAlias`; an update leaves alone what it does not name.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AliasInput {
+    pub function_name: String,
+    pub name: String,
+    #[serde(default)]
+    pub function_version: Option<String>,
+    #[serde(default)]
+    pub description: Option<String>,
+    #[serde(default)]
+    pub routing_config: Option<AliasRoutingConfiguration>,
+    #[serde(default)]
+    pub revision_id: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AliasConfiguration {
+    pub alias_arn: String,
+    pub name: String,
+    pub function_version: String,
+    pub description: String,
+    pub routing_config: Option<AliasRoutingConfiguration>,
+    pub revision_id: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAliasesOutput {
+    pub aliases: Vec<AliasConfiguration>,
+    pub next_marker: Option<String>,
+}
+
+/// `TagResource`, `UntagResource` and `ListTags`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TagsInput {
+    pub resource: String,
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    #[serde(default)]
+    pub tag_keys: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListTagsOutput {
+    pub tags: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutConcurrencyInput {
+    pub function_name: String,
+    pub reserved_concurrent_executions: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Concurrency {
+    pub reserved_concurrent_executions: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccountLimit {
+    pub total_code_size: u64,
+    pub code_size_unzipped: u64,
+    pub code_size_zipped: u64,
+    pub concurrent_executions: u64,
+    pub unreserved_concurrent_executions: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccountUsage {
+    pub total_code_size: u64,
+    pub function_count: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AccountSettings {
+    pub account_limit: AccountLimit,
+    pub account_usage: AccountUsage,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CodeSigningConfig {
+    pub code_signing_config_arn: &'static str,
+    pub function_name: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RecursionConfig {
+    pub recursive_loop: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RuntimeManagementConfig {
+    pub update_runtime_on: &'static str,
+    pub function_arn: String,
 }
 
 #[derive(Debug, Serialize)]

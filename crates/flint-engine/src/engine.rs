@@ -1,5 +1,6 @@
 //! The engine: its parts, how they are put together at start, and its background loops.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,17 +8,17 @@ use std::time::Duration;
 use flint_base::Clock;
 use flint_runtime::{Catalog, EnvironmentSpec, Environments, Match};
 use flint_sandbox::Sandboxes;
-use flint_store::{BlobHash, Blobs, Direction, Store};
+use flint_store::{BlobHash, Blobs, Store};
 use tokio::sync::Notify;
 
 use crate::code::{Code, CodeStore};
 use crate::error::Error;
-use crate::function::{Function, Live};
+use crate::function::{Function, Live, Runnable, label};
 use crate::keys;
 use crate::pool::{EnvironmentView, Leased, Pool};
 use crate::record::Recorder;
 use crate::registry::Registry;
-use crate::room::Room;
+use crate::room::{Reservation, Room};
 
 /// Settings of the engine.
 #[derive(Clone, Debug)]
@@ -118,39 +119,63 @@ impl Engine {
     }
 
     async fn load(&self) -> Result<(), Error> {
-        let unreadable = |e: flint_store::ReadError| Error::Record { key: "functions".into(), why: e.to_string() };
-        let rows =
-            self.store.scan(keys::FUNCTIONS, &keys::all(), usize::MAX, Direction::Forward).map_err(unreadable)?;
-        let functions: Vec<_> = rows.iter().map(|row| keys::decode(&row.key, &row.value)).collect::<Result<_, _>>()?;
+        let stored = keys::load(&*self.store)?;
+        let packages = stored.iter().flat_map(|one| std::iter::once(&one.latest).chain(&one.versions));
         let wanted: std::collections::HashSet<BlobHash> =
-            functions.iter().filter_map(|f| f.package.sha256.parse().ok()).collect();
+            packages.filter_map(|function| function.package.sha256.parse().ok()).collect();
         self.code.keep_only(|hash| wanted.contains(hash)).await?;
-        for function in functions {
-            let name = function.name.clone();
-            match self.code.load(&function.package).await {
-                Ok(code) => self.show(function, code),
-                Err(error) => {
-                    tracing::error!(function = %name, %error, "a function's package is lost; deploy it again")
-                }
+        for one in stored {
+            let name = one.latest.name.clone();
+            if let Err(error) = self.load_one(one).await {
+                tracing::error!(function = %name, %error, "a function's package is lost; deploy it again");
             }
         }
         Ok(())
     }
 
-    /// Puts a committed function into the snapshot and retires the pool of what it replaces.
-    pub(crate) fn show(&self, function: Function, code: Arc<Code>) {
+    async fn load_one(&self, stored: keys::Stored) -> Result<(), Error> {
+        let account = stored.latest.place.account.clone();
+        let latest = self.runnable(stored.latest).await?;
+        let mut versions = BTreeMap::new();
+        for function in stored.versions {
+            let number = function.version.unwrap_or(0);
+            versions.insert(number, self.runnable(function).await?);
+        }
+        let reservation = Reservation::new(stored.head.reserved);
+        self.room.reserve_concurrency(&account, None, stored.head.reserved);
+        let aliases = stored.aliases.into_iter().map(|alias| (alias.name.clone(), alias)).collect();
+        self.swap(Live { head: stored.head, latest, versions, aliases, reservation });
+        Ok(())
+    }
+
+    /// One version with its package unpacked and a pool of its own.
+    pub(crate) async fn runnable(&self, function: Function) -> Result<Arc<Runnable>, Error> {
+        let code = self.code.load(&function.package).await?;
+        Ok(self.runnable_of(function, code))
+    }
+
+    pub(crate) fn runnable_of(&self, function: Function, code: Arc<Code>) -> Arc<Runnable> {
         let pool = Pool::new(self.spec(&function, &code), code);
         self.prepare(&pool);
         self.with_pools(|pools| pools.push(pool.clone()));
-        let replaced = self.registry.put(Arc::new(Live { function, pool }));
-        self.retire(replaced);
+        Arc::new(Runnable { function, pool })
     }
 
-    /// Ends the pool of a function that is no longer in the snapshot.
-    pub(crate) fn retire(&self, live: Option<Arc<Live>>) {
-        let Some(live) = live else { return };
-        let idle = live.pool.retire();
-        tokio::spawn(close_all(idle));
+    /// Puts a committed function into the snapshot and retires the pools of what it replaces.
+    pub(crate) fn swap(&self, live: Live) {
+        let live = Arc::new(live);
+        let replaced = self.registry.put(live.clone());
+        self.retire(replaced, Some(&live));
+    }
+
+    /// Ends the pools of `gone` that `kept` does not have.
+    pub(crate) fn retire(&self, gone: Option<Arc<Live>>, kept: Option<&Live>) {
+        let Some(gone) = gone else { return };
+        let keeps =
+            |pool: &Arc<Pool>| kept.is_some_and(|live| live.runnables().any(|other| Arc::ptr_eq(&other.pool, pool)));
+        for runnable in gone.runnables().filter(|runnable| !keeps(&runnable.pool)) {
+            tokio::spawn(close_all(runnable.pool.retire()));
+        }
     }
 
     /// Takes an environment back after a call.
@@ -195,7 +220,7 @@ impl Engine {
         EnvironmentSpec {
             place: function.place.clone(),
             function: function.name.clone(),
-            version: "$LATEST".into(),
+            version: label(function.version).into(),
             arn: function.arn().into(),
             runtime: runtime.unwrap_or_else(|| crate::rules::missing_runtime(&config.runtime)),
             handler: config.handler.clone(),

@@ -9,6 +9,13 @@ use flint_store::CommitError;
 pub enum Error {
     #[error("Function not found: {0}")]
     FunctionNotFound(String),
+    #[error("Cannot find alias arn: {0}")]
+    AliasNotFound(String),
+    #[error("Alias already exists: {0}")]
+    AliasExists(String),
+    /// Something else still refers to it.
+    #[error("{0}")]
+    InUse(String),
     #[error("Function already exist: {0}")]
     FunctionExists(String),
     /// A value that the reference refuses, in its words or ours.
@@ -47,8 +54,10 @@ impl From<Error> for Fault {
         let user = |fault: Fault| fault.with_field("Type", "User");
         let service = |fault: Fault| fault.with_field("Type", "Service");
         match error {
-            Error::FunctionNotFound(_) => user(Fault::client(404, "ResourceNotFoundException", message)),
-            Error::FunctionExists(_) | Error::UpdateInProgress(_) => {
+            Error::FunctionNotFound(_) | Error::AliasNotFound(_) => {
+                user(Fault::client(404, "ResourceNotFoundException", message))
+            }
+            Error::FunctionExists(_) | Error::AliasExists(_) | Error::InUse(_) | Error::UpdateInProgress(_) => {
                 user(Fault::client(409, "ResourceConflictException", message))
             }
             Error::InvalidParameter(_) => user(Fault::client(400, "InvalidParameterValueException", message)),

@@ -1,14 +1,15 @@
-//! What a function is.
+//! What a function is: `$LATEST`, its published versions, its aliases.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use flint_base::Timestamp;
-use flint_model::{FunctionName, Place};
+use flint_model::{FunctionName, Place, Qualifier};
 
 use crate::api;
 use crate::pool::Pool;
+use crate::room::Reservation;
 
 /// The settings of a function, all legal (see [`crate::rules`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,25 +38,58 @@ pub(crate) struct Package {
     pub size: u64,
 }
 
-/// A function as it is now: `$LATEST`.
+/// A function as of one version.
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub place: Place,
     pub name: FunctionName,
+    /// `None`: `$LATEST`. Versions count from 1 and never change.
+    pub version: Option<u64>,
     pub config: Config,
     pub package: Package,
-    pub tags: BTreeMap<String, String>,
     pub modified: Timestamp,
     pub revision: String,
-    /// Tells two functions of one name apart, one deleted before the other was made.
-    pub incarnation: String,
 }
 
-/// A function in the snapshot, with the pool that runs this very configuration.
+/// What belongs to the function as a whole.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// Tells two functions of one name apart, one deleted before the other was made.
+    pub incarnation: String,
+    pub tags: BTreeMap<String, String>,
+    /// Reserved concurrency.
+    pub reserved: Option<u64>,
+    /// The number that the next published version gets; never used twice.
+    pub next_version: u64,
+}
+
+/// A name for a version, or for two by weight.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Alias {
+    pub name: String,
+    /// `None`: `$LATEST`.
+    pub version: Option<u64>,
+    /// The share of calls, 0 to 1, that another version gets.
+    pub weights: BTreeMap<u64, f64>,
+    pub description: String,
+    pub revision: String,
+}
+
+/// One version with the pool that runs it.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct Runnable {
     pub function: Function,
     pub pool: Arc<Pool>,
+}
+
+/// A function in the snapshot. A change makes a new one; what did not change is shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub head: Head,
+    pub latest: Arc<Runnable>,
+    pub versions: BTreeMap<u64, Arc<Runnable>>,
+    pub aliases: BTreeMap<String, Alias>,
+    pub reservation: Arc<Reservation>,
 }
 
 impl Config {
@@ -64,7 +98,80 @@ impl Config {
     }
 }
 
+impl Live {
+    /// What a qualifier stands for; `draw`, 0 to 1, decides between the versions of an alias.
+    pub(crate) fn resolve(&self, qualifier: Option<&Qualifier>, draw: impl FnOnce() -> f64) -> Option<&Arc<Runnable>> {
+        let version = match qualifier {
+            None | Some(Qualifier::Latest) => None,
+            Some(Qualifier::Version(n)) => Some(*n),
+            Some(Qualifier::Alias(name)) => {
+                let alias = self.aliases.get(name)?;
+                if alias.weights.is_empty() { alias.version } else { alias.choose(draw()) }
+            }
+        };
+        self.version(version)
+    }
+
+    /// `None` is `$LATEST`.
+    pub(crate) fn version(&self, version: Option<u64>) -> Option<&Arc<Runnable>> {
+        match version {
+            None => Some(&self.latest),
+            Some(number) => self.versions.get(&number),
+        }
+    }
+
+    pub(crate) fn runnables(&self) -> impl Iterator<Item = &Arc<Runnable>> {
+        std::iter::once(&self.latest).chain(self.versions.values())
+    }
+
+    pub(crate) fn name(&self) -> &FunctionName {
+        &self.latest.function.name
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.latest.function.place
+    }
+
+    /// The function's ARN without a qualifier.
+    pub(crate) fn arn(&self) -> String {
+        self.name().arn(self.place()).to_string()
+    }
+}
+
+impl Alias {
+    /// The version for a draw in 0..1: the additional versions own the low end, by their weights.
+    pub(crate) fn choose(&self, draw: f64) -> Option<u64> {
+        let mut below = 0.0;
+        for (version, weight) in &self.weights {
+            below += weight;
+            if draw < below {
+                return Some(*version);
+            }
+        }
+        self.version
+    }
+
+    pub(crate) fn configuration(&self, function_arn: &str) -> api::AliasConfiguration {
+        let weights = self.weights.iter().map(|(version, weight)| (version.to_string(), *weight)).collect();
+        api::AliasConfiguration {
+            alias_arn: format!("{function_arn}:{}", self.name),
+            name: self.name.clone(),
+            function_version: label(self.version),
+            description: self.description.clone(),
+            routing_config: (!self.weights.is_empty())
+                .then_some(api::AliasRoutingConfiguration { additional_version_weights: weights }),
+            revision_id: self.revision.clone(),
+        }
+    }
+}
+
+/// `$LATEST`, or the number.
+pub(crate) fn label(version: Option<u64>) -> String {
+    version.map_or_else(|| "$LATEST".to_owned(), |number| number.to_string())
+}
+
 impl Function {
+    /// The ARN without a qualifier.
     pub(crate) fn arn(&self) -> String {
         self.name.arn(&self.place).to_string()
     }
@@ -73,12 +180,22 @@ impl Function {
         self.config.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{}", self.name))
     }
 
-    /// The answer of the read and write operations.
+    /// Whether publishing this after `last` would give the same version again.
+    pub(crate) fn same_as(&self, last: &Function) -> bool {
+        let description = |function: &Function| Config { description: String::new(), ..function.config.clone() };
+        self.package == last.package && description(self) == description(last)
+    }
+
+    /// The answer of the read and write operations. A published version's ARN is qualified.
     pub(crate) fn configuration(&self) -> api::FunctionConfiguration {
         let config = &self.config;
+        let mut function_arn = self.arn();
+        if let Some(number) = self.version {
+            function_arn.push_str(&format!(":{number}"));
+        }
         api::FunctionConfiguration {
             function_name: self.name.to_string(),
-            function_arn: self.arn(),
+            function_arn,
             runtime: Some(config.runtime.clone()),
             role: config.role.clone(),
             handler: Some(config.handler.clone()),
@@ -88,7 +205,7 @@ impl Function {
             memory_size: config.memory_mb,
             last_modified: self.modified.to_lambda(),
             code_sha256: crate::code::base64_of_hex(&self.package.sha256),
-            version: "$LATEST".to_owned(),
+            version: label(self.version),
             environment: (!config.variables.is_empty())
                 .then(|| api::Environment { variables: config.variables.clone() }),
             tracing_config: api::TracingConfig { mode: "PassThrough" },
@@ -105,5 +222,27 @@ impl Function {
                 ..Default::default()
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_own_their_share_of_the_draws() {
+        let alias = Alias {
+            name: "live".into(),
+            version: Some(1),
+            weights: [(2, 0.1)].into(),
+            description: String::new(),
+            revision: String::new(),
+        };
+        assert_eq!(alias.choose(0.0), Some(2));
+        assert_eq!(alias.choose(0.0999), Some(2));
+        assert_eq!(alias.choose(0.1), Some(1));
+        assert_eq!(alias.choose(0.9999), Some(1));
+        let none = Alias { weights: BTreeMap::new(), version: None, ..alias };
+        assert_eq!(none.choose(0.0), None);
     }
 }

@@ -15,9 +15,9 @@ use flint_store::journal;
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::function::Live;
+use crate::function::Runnable;
 use crate::pool::Leased;
-use crate::room::Permit;
+use crate::room::{self, Permit};
 
 /// Bytes of a synchronous event: 6 MiB and room for the envelope (Lambda quotas, "Invocation payload").
 pub(crate) const MAX_PAYLOAD: usize = 6_291_556;
@@ -25,13 +25,10 @@ pub(crate) const MAX_PAYLOAD: usize = 6_291_556;
 /// Bytes of a client context as sent, in base64 (API reference, `Invoke`: `ClientContext`).
 const MAX_CLIENT_CONTEXT: usize = 3_583;
 
-/// The only version until versions are published.
-const VERSION: &str = "$LATEST";
-
 /// An admitted invocation on its way through.
 struct Run {
     engine: Arc<Engine>,
-    live: Arc<Live>,
+    runnable: Arc<Runnable>,
     /// Given back when the run is over.
     _permit: Permit,
     place: Place,
@@ -47,24 +44,27 @@ pub(crate) struct Handle(pub Arc<Engine>);
 impl Invoker for Handle {
     async fn invoke(&self, ctx: &Ctx, invocation: Invocation) -> Result<Outcome, Fault> {
         let engine = &self.0;
-        let live = engine.registry.find(&ctx.place, &invocation.function)?;
+        let (live, runnable) = engine.registry.find_version(&ctx.place, &invocation.function, draw)?;
         check_payload(&invocation.payload)?;
         let client_context = invocation.client_context.as_deref().map(decode_client_context).transpose()?;
         if invocation.mode == InvokeMode::DryRun {
-            return Ok(dry_run());
+            return Ok(dry_run(&runnable));
         }
-        let at_limit = || Error::TooManyRequests { reason: "ConcurrentInvocationLimitExceeded" };
-        let permit = engine.room.admit(&ctx.place.account).ok_or_else(at_limit)?;
+        let at_limit = |reason| Error::TooManyRequests { reason };
+        let permit = engine.room.admit(&ctx.place.account, &live.reservation).map_err(at_limit)?;
         let call = Call {
             request_id: ctx.request_id,
-            arn: live.pool.spec.arn.clone(),
+            arn: match &invocation.function.qualifier {
+                None => runnable.pool.spec.arn.clone(),
+                Some(qualifier) => format!("{}:{qualifier}", runnable.pool.spec.arn).into(),
+            },
             payload: if invocation.payload.is_empty() { Bytes::from_static(b"{}") } else { invocation.payload.clone() },
             client_context,
             trace: ctx.trace.as_deref().map(str::to_owned),
-            timeout: live.function.config.timeout(),
+            timeout: runnable.function.config.timeout(),
             max_response: MAX_RESPONSE,
         };
-        let run = Run { engine: engine.clone(), live, _permit: permit, place: ctx.place.clone(), invocation, call };
+        let run = Run { engine: engine.clone(), runnable, _permit: permit, place: ctx.place.clone(), invocation, call };
         // A task of its own: a caller that hangs up doesn't take the environment with it.
         match tokio::spawn(run.run()).await {
             Ok(outcome) => Ok(outcome?),
@@ -80,12 +80,12 @@ impl Run {
         let tail = self.invocation.tail;
         let answer = leased.environment.invoke(self.call.clone()).await;
         self.record(&leased, &answer, started);
-        self.engine.release(&self.live.pool, leased, answer.reusable);
+        self.engine.release(&self.runnable.pool, leased, answer.reusable);
         Ok(Outcome {
             status: 200,
             payload: Body::Whole(answer.payload),
             function_error: answer.function_error,
-            executed_version: VERSION.into(),
+            executed_version: self.runnable.pool.spec.version.clone(),
             tail: tail.then_some(answer.tail),
             billed_ms: answer.billed_ms,
         })
@@ -93,7 +93,7 @@ impl Run {
 
     /// An idle environment, or a new one. An init that fails is the call's to report: it tries once more.
     async fn acquire(&self) -> Result<Leased, Error> {
-        let pool = &self.live.pool;
+        let pool = &self.runnable.pool;
         let (found, dead) = pool.take();
         for leased in dead {
             tokio::spawn(leased.close());
@@ -112,13 +112,13 @@ impl Run {
     }
 
     async fn reserve_memory(&self) -> Result<crate::room::Memory, Error> {
-        let mb = u64::from(self.live.function.config.memory_mb);
+        let mb = u64::from(self.runnable.function.config.memory_mb);
         loop {
             if let Some(memory) = self.engine.room.reserve(mb) {
                 return Ok(memory);
             }
             if !self.engine.room.could_hold(mb) || !self.engine.evict_one().await {
-                return Err(Error::TooManyRequests { reason: "ConcurrentInvocationLimitExceeded" });
+                return Err(Error::TooManyRequests { reason: room::ACCOUNT });
             }
         }
     }
@@ -135,7 +135,7 @@ impl Run {
         self.engine.recorder.record(journal::Entry {
             target: Some(self.call.arn.to_string()),
             attempt: 1,
-            code_version: Some(self.live.function.package.sha256.clone()),
+            code_version: Some(self.runnable.function.package.sha256.clone()),
             environment: Some(leased.environment.id().to_owned()),
             started: Some(started),
             ended: Some(now),
@@ -147,12 +147,19 @@ impl Run {
     }
 }
 
-fn dry_run() -> Outcome {
+/// A number in 0..1 for an alias with weights.
+fn draw() -> f64 {
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    // The version nibble is fixed, far below the bits that count here.
+    (random >> 32) as f64 / f64::from(u32::MAX)
+}
+
+fn dry_run(runnable: &Runnable) -> Outcome {
     Outcome {
         status: 204,
         payload: Body::empty(),
         function_error: None,
-        executed_version: VERSION.into(),
+        executed_version: runnable.pool.spec.version.clone(),
         tail: None,
         billed_ms: 0,
     }

@@ -33,23 +33,41 @@ struct Lambda {
 }
 
 macro_rules! operations {
-    ($($name:literal $action:literal;)*) => {
+    ($($name:literal $action:literal)*) => {
         const OPERATIONS: &[OperationSpec] = &[$(OperationSpec { name: $name, action: $action, resource: function_arn }),*];
     };
 }
 operations! {
-    "CreateFunction" "lambda:CreateFunction";
-    "DeleteFunction" "lambda:DeleteFunction";
-    "GetFunction" "lambda:GetFunction";
-    "GetFunctionConfiguration" "lambda:GetFunctionConfiguration";
-    "Invoke" "lambda:InvokeFunction";
-    "ListFunctions" "lambda:ListFunctions";
-    "UpdateFunctionCode" "lambda:UpdateFunctionCode";
-    "UpdateFunctionConfiguration" "lambda:UpdateFunctionConfiguration";
+    "Invoke" "lambda:InvokeFunction"
+    "CreateAlias" "lambda:CreateAlias"
+    "CreateFunction" "lambda:CreateFunction"
+    "DeleteAlias" "lambda:DeleteAlias"
+    "DeleteFunction" "lambda:DeleteFunction"
+    "DeleteFunctionConcurrency" "lambda:DeleteFunctionConcurrency"
+    "GetAccountSettings" "lambda:GetAccountSettings"
+    "GetAlias" "lambda:GetAlias"
+    "GetFunction" "lambda:GetFunction"
+    "GetFunctionCodeSigningConfig" "lambda:GetFunctionCodeSigningConfig"
+    "GetFunctionConcurrency" "lambda:GetFunctionConcurrency"
+    "GetFunctionConfiguration" "lambda:GetFunctionConfiguration"
+    "GetFunctionRecursionConfig" "lambda:GetFunctionRecursionConfig"
+    "GetRuntimeManagementConfig" "lambda:GetRuntimeManagementConfig"
+    "ListAliases" "lambda:ListAliases"
+    "ListFunctions" "lambda:ListFunctions"
+    "ListTags" "lambda:ListTags"
+    "ListVersionsByFunction" "lambda:ListVersionsByFunction"
+    "PublishVersion" "lambda:PublishVersion"
+    "PutFunctionConcurrency" "lambda:PutFunctionConcurrency"
+    "TagResource" "lambda:TagResource"
+    "UntagResource" "lambda:UntagResource"
+    "UpdateAlias" "lambda:UpdateAlias"
+    "UpdateFunctionCode" "lambda:UpdateFunctionCode"
+    "UpdateFunctionConfiguration" "lambda:UpdateFunctionConfiguration"
 }
 
+/// The function that a call names, by name or (tag operations) by ARN.
 fn function_arn(ctx: &Ctx, doc: &Doc) -> String {
-    ops::resource(ctx, doc.text_of("FunctionName"))
+    ops::resource(ctx, doc.text_of("FunctionName").or_else(|| doc.text_of("Resource")))
 }
 
 #[async_trait]
@@ -66,31 +84,65 @@ impl Service for Lambda {
         let engine = &*self.engine;
         match operation {
             "Invoke" => self.invoke(ctx, input).await,
-            "CreateFunction" => {
-                let made = ops::create::create_function(engine, ctx, input.parse()?).await?;
-                Ok(Output { status: Some(201), ..Output::render(&made)? })
-            }
+            "CreateFunction" => created(&ops::create::create_function(engine, ctx, input.parse()?).await?),
             "UpdateFunctionCode" => {
                 Output::render(&ops::update::update_function_code(engine, ctx, input.parse()?).await?)
             }
             "UpdateFunctionConfiguration" => {
                 Output::render(&ops::update::update_function_configuration(engine, ctx, input.parse()?).await?)
             }
-            "DeleteFunction" => {
-                ops::delete::delete_function(engine, ctx, input.parse()?).await?;
-                Ok(Output { status: Some(204), ..Output::empty() })
-            }
+            "DeleteFunction" => no_content(ops::delete::delete_function(engine, ctx, input.parse()?).await?),
             "GetFunction" => Output::render(&ops::read::get_function(engine, ctx, &input.parse()?)?),
             "GetFunctionConfiguration" => {
                 Output::render(&ops::read::get_function_configuration(engine, ctx, &input.parse()?)?)
             }
             "ListFunctions" => Output::render(&ops::read::list_functions(engine, ctx, input.parse()?)?),
-            other => Err(Fault::not_served(format_args!("lambda.{other}"))),
+            "PublishVersion" => created(&ops::publish::publish_version(engine, ctx, input.parse()?).await?),
+            "ListVersionsByFunction" => Output::render(&ops::publish::list_versions(engine, ctx, &input.parse()?)?),
+            "CreateAlias" => created(&ops::alias::create_alias(engine, ctx, input.parse()?).await?),
+            "UpdateAlias" => Output::render(&ops::alias::update_alias(engine, ctx, input.parse()?).await?),
+            "GetAlias" => Output::render(&ops::alias::get_alias(engine, ctx, &input.parse()?)?),
+            "DeleteAlias" => no_content(ops::alias::delete_alias(engine, ctx, &input.parse()?).await?),
+            "ListAliases" => Output::render(&ops::alias::list_aliases(engine, ctx, &input.parse()?)?),
+            _ => self.call_settings(ctx, operation, input).await,
         }
     }
 }
 
+fn created(value: &impl serde::Serialize) -> Result<Output, Fault> {
+    Ok(Output { status: Some(201), ..Output::render(value)? })
+}
+
+fn no_content((): ()) -> Result<Output, Fault> {
+    Ok(Output { status: Some(204), ..Output::empty() })
+}
+
 impl Lambda {
+    async fn call_settings(&self, ctx: &Ctx, operation: &str, mut input: Input) -> Result<Output, Fault> {
+        let engine = &*self.engine;
+        match operation {
+            "TagResource" => no_content(ops::settings::tag_resource(engine, ctx, input.parse()?).await?),
+            "UntagResource" => no_content(ops::settings::untag_resource(engine, ctx, input.parse()?).await?),
+            "ListTags" => Output::render(&ops::settings::list_tags(engine, ctx, &input.parse()?)?),
+            "PutFunctionConcurrency" => {
+                Output::render(&ops::settings::put_concurrency(engine, ctx, &input.parse()?).await?)
+            }
+            "DeleteFunctionConcurrency" => {
+                no_content(ops::settings::delete_concurrency(engine, ctx, &input.parse()?).await?)
+            }
+            "GetFunctionConcurrency" => Output::render(&ops::settings::get_concurrency(engine, ctx, &input.parse()?)?),
+            "GetAccountSettings" => Output::render(&ops::settings::account_settings(engine, ctx)),
+            "GetFunctionCodeSigningConfig" => {
+                Output::render(&ops::settings::code_signing(engine, ctx, &input.parse()?)?)
+            }
+            "GetFunctionRecursionConfig" => Output::render(&ops::settings::recursion(engine, ctx, &input.parse()?)?),
+            "GetRuntimeManagementConfig" => {
+                Output::render(&ops::settings::runtime_management(engine, ctx, &input.parse()?)?)
+            }
+            other => Err(Fault::not_served(format_args!("lambda.{other}"))),
+        }
+    }
+
     async fn invoke(&self, ctx: &Ctx, mut input: Input) -> Result<Output, Fault> {
         let body = input.body.take().unwrap_or_default();
         let request: api::InvokeInput = input.parse()?;

@@ -1,13 +1,16 @@
 //! `CreateFunction`.
 
+use std::collections::BTreeMap;
+
 use flint_kit::Ctx;
 use flint_store::Batch;
 
 use crate::api::{CreateFunctionInput, FunctionConfiguration};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::function::Function;
-use crate::ops::{function_ref, revision};
+use crate::function::{Function, Head, Live};
+use crate::ops::{function_ref, publish, revision};
+use crate::room::Reservation;
 use crate::{keys, rules};
 
 /// Makes a function and answers it. The package is checked, stored and unpacked before the function exists.
@@ -16,9 +19,6 @@ pub(crate) async fn create_function(
     ctx: &Ctx,
     input: CreateFunctionInput,
 ) -> Result<FunctionConfiguration, Error> {
-    if input.publish == Some(true) {
-        return Err(Error::NotServed("lambda.CreateFunction: Publish".to_owned()));
-    }
     let named = function_ref(&input.function_name, None)?;
     let exists = || Error::FunctionExists(named.name.to_string());
     if engine.registry.get(&ctx.place, &named.name).is_some() {
@@ -33,22 +33,28 @@ pub(crate) async fn create_function(
     let function = Function {
         place: ctx.place.clone(),
         name: named.name.clone(),
+        version: None,
         config,
         package,
-        tags: input.tags,
         modified: engine.clock.now(),
         revision: revision(),
-        incarnation: revision(),
     };
+    let mut head = Head { incarnation: revision(), tags: input.tags, reserved: None, next_version: 1 };
+    let published = (input.publish == Some(true)).then(|| publish::number(&mut head, &function));
 
     let _control = engine.control.lock().await;
-    let key = keys::key(&function.place, &function.name);
-    let batch = Batch::new().insert(keys::FUNCTIONS, key, keys::encode(&function));
+    let mut batch = keys::insert_function(Batch::new(), &head, &function);
+    if let Some(version) = &published {
+        batch = keys::put_version(batch, version);
+    }
     match engine.store.commit(batch).await {
         Err(flint_store::CommitError::Conflict { .. }) => return Err(exists()),
         other => other?,
     };
-    let answer = function.configuration();
-    engine.show(function, code);
+    let answer = published.as_ref().unwrap_or(&function).configuration();
+    let versions = published.into_iter().map(|version| (1, engine.runnable_of(version, code.clone()))).collect();
+    let latest = engine.runnable_of(function, code);
+    let reservation = Reservation::new(None);
+    engine.swap(Live { head, latest, versions, aliases: BTreeMap::new(), reservation });
     Ok(answer)
 }

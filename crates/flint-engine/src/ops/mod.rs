@@ -1,8 +1,11 @@
 //! The control plane: one file per group of operations. Each decides, commits, then changes the snapshot.
 
+pub(crate) mod alias;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod publish;
 pub(crate) mod read;
+pub(crate) mod settings;
 pub(crate) mod update;
 
 use flint_kit::Ctx;
@@ -25,6 +28,17 @@ pub(crate) fn function_ref(name: &str, qualifier: Option<&str>) -> Result<Functi
         function.qualifier = Some(qualifier);
     }
     Ok(function)
+}
+
+/// Items on a page (API reference, `ListFunctions`: "Lambda returns up to 50 items per call").
+pub(crate) const PAGE: usize = 50;
+
+/// Refuses a change that was made against an older state.
+pub(crate) fn check_revision(wanted: Option<&str>, current: &str) -> Result<(), Error> {
+    match wanted {
+        Some(wanted) if wanted != current => Err(Error::StaleRevision),
+        _ => Ok(()),
+    }
 }
 
 /// A fresh `RevisionId`.

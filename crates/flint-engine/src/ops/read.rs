@@ -1,26 +1,27 @@
 //! `GetFunction`, `GetFunctionConfiguration`, `ListFunctions`.
 
+use std::sync::Arc;
+
 use flint_kit::Ctx;
 use flint_model::FunctionName;
 
 use crate::api::{
-    CodeLocation, FunctionConfiguration, FunctionInput, GetFunctionOutput, ListFunctionsInput, ListFunctionsOutput,
+    CodeLocation, Concurrency, FunctionConfiguration, FunctionInput, GetFunctionOutput, ListFunctionsInput,
+    ListFunctionsOutput,
 };
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::ops::function_ref;
-
-/// Functions on a page (API reference, `ListFunctions`: "Lambda returns up to 50 functions per call").
-const PAGE: usize = 50;
+use crate::function::{Head, Live};
+use crate::ops::{PAGE, function_ref};
 
 pub(crate) fn get_function(engine: &Engine, ctx: &Ctx, input: &FunctionInput) -> Result<GetFunctionOutput, Error> {
-    let named = function_ref(&input.function_name, input.qualifier.as_deref())?;
-    let live = engine.registry.find(&ctx.place, &named)?;
-    let tags = &live.function.tags;
+    let (live, configuration) = read(engine, ctx, input)?;
+    let Head { tags, reserved, .. } = &live.head;
     Ok(GetFunctionOutput {
-        configuration: qualified(live.function.configuration(), named.qualifier.is_some()),
+        configuration,
         code: CodeLocation { repository_type: "S3" },
         tags: (!tags.is_empty()).then(|| tags.clone()),
+        concurrency: reserved.map(|n| Concurrency { reserved_concurrent_executions: Some(n) }),
     })
 }
 
@@ -29,9 +30,19 @@ pub(crate) fn get_function_configuration(
     ctx: &Ctx,
     input: &FunctionInput,
 ) -> Result<FunctionConfiguration, Error> {
+    Ok(read(engine, ctx, input)?.1)
+}
+
+/// The ARN carries the qualifier that the caller used, an alias' name too.
+fn read(engine: &Engine, ctx: &Ctx, input: &FunctionInput) -> Result<(Arc<Live>, FunctionConfiguration), Error> {
     let named = function_ref(&input.function_name, input.qualifier.as_deref())?;
-    let live = engine.registry.find(&ctx.place, &named)?;
-    Ok(qualified(live.function.configuration(), named.qualifier.is_some()))
+    // A draw of 1 is the alias' main version.
+    let (live, runnable) = engine.registry.find_version(&ctx.place, &named, || 1.0)?;
+    let mut configuration = runnable.function.configuration();
+    if let Some(qualifier) = &named.qualifier {
+        configuration.function_arn = format!("{}:{qualifier}", live.arn());
+    }
+    Ok((live, configuration))
 }
 
 pub(crate) fn list_functions(
@@ -48,16 +59,18 @@ pub(crate) fn list_functions(
     let mut page = engine.registry.page(&ctx.place, marker.as_ref(), limit + 1);
     let more = page.len() > limit;
     page.truncate(limit);
-    let next_marker = page.last().filter(|_| more).map(|live| live.function.name.to_string());
+    let next_marker = page.last().filter(|_| more).map(|live| live.name().to_string());
     let all_versions = input.function_version.as_deref() == Some("ALL");
-    let functions = page.iter().map(|live| qualified(live.function.configuration(), all_versions)).collect();
+    let functions = page.iter().flat_map(|live| listed(live, all_versions)).collect();
     Ok(ListFunctionsOutput { functions, next_marker })
 }
 
-/// The ARN carries the qualifier if the caller asked for a version.
-fn qualified(mut configuration: FunctionConfiguration, wanted: bool) -> FunctionConfiguration {
-    if wanted {
-        configuration.function_arn.push_str(":$LATEST");
+/// `$LATEST` alone, or with every version, all qualified.
+fn listed(live: &Live, all_versions: bool) -> Vec<FunctionConfiguration> {
+    let mut latest = live.latest.function.configuration();
+    if !all_versions {
+        return vec![latest];
     }
-    configuration
+    latest.function_arn.push_str(":$LATEST");
+    std::iter::once(latest).chain(live.versions.values().map(|version| version.function.configuration())).collect()
 }

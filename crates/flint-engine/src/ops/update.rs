@@ -10,69 +10,77 @@ use crate::code::Code;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::function::{Function, Live};
-use crate::ops::{function_ref, revision};
+use crate::ops::{check_revision, function_ref, publish, revision};
 use crate::{keys, rules};
 
-/// Replaces the package.
+/// Replaces the package of `$LATEST`.
 pub(crate) async fn update_function_code(
     engine: &Engine,
     ctx: &Ctx,
     input: UpdateFunctionCodeInput,
 ) -> Result<FunctionConfiguration, Error> {
-    if input.publish == Some(true) {
-        return Err(Error::NotServed("lambda.UpdateFunctionCode: Publish".to_owned()));
-    }
-    let live = find(engine, ctx, &input.function_name, input.revision_id.as_deref())?;
+    let live = engine.registry.find(&ctx.place, &function_ref(&input.function_name, None)?)?;
+    check_revision(input.revision_id.as_deref(), &live.latest.function.revision)?;
     let no_code = || Error::InvalidParameter("Please provide a source for function code.".to_owned());
     let (package, code) = engine.code.add(input.zip_file.ok_or_else(no_code)?.0).await?;
-    let function = Function { package, ..live.function.clone() };
+    let function = Function { package, ..live.latest.function.clone() };
     if input.dry_run == Some(true) {
         return Ok(function.configuration());
     }
-    commit(engine, &live, function, code).await
+    commit(engine, &live, function, code, input.publish == Some(true)).await
 }
 
-/// Changes settings; those that the request does not name stay.
+/// Changes settings of `$LATEST`; those that the request does not name stay.
 pub(crate) async fn update_function_configuration(
     engine: &Engine,
     ctx: &Ctx,
     input: UpdateFunctionConfigurationInput,
 ) -> Result<FunctionConfiguration, Error> {
-    let live = find(engine, ctx, &input.function_name, input.revision_id.as_deref())?;
-    let config = rules::apply(live.function.config.clone(), input.settings)?;
+    let live = engine.registry.find(&ctx.place, &function_ref(&input.function_name, None)?)?;
+    let latest = &live.latest.function;
+    check_revision(input.revision_id.as_deref(), &latest.revision)?;
+    let config = rules::apply(latest.config.clone(), input.settings)?;
     let unavailable = |e: flint_runtime::Unavailable| Error::InvalidParameter(e.to_string());
     engine.catalog.resolve(&config.runtime, engine.options.runtimes).map_err(unavailable)?;
-    let code = engine.code.load(&live.function.package).await?;
-    let function = Function { config, ..live.function.clone() };
-    commit(engine, &live, function, code).await
+    let code = engine.code.load(&latest.package).await?;
+    let function = Function { config, ..latest.clone() };
+    commit(engine, &live, function, code, false).await
 }
 
-fn find(engine: &Engine, ctx: &Ctx, name: &str, revision: Option<&str>) -> Result<Arc<Live>, Error> {
-    let live = engine.registry.find(&ctx.place, &function_ref(name, None)?)?;
-    match revision {
-        Some(wanted) if wanted != live.function.revision => Err(Error::StaleRevision),
-        _ => Ok(live),
-    }
-}
-
-/// Stores `next` in place of `live`, unless the function changed since `live` was read.
+/// Stores `next` as `$LATEST`, unless that changed since `seen` was read; with `publish` also as a version.
 async fn commit(
     engine: &Engine,
-    live: &Live,
+    seen: &Live,
     mut next: Function,
     code: Arc<Code>,
+    publish: bool,
 ) -> Result<FunctionConfiguration, Error> {
     let _control = engine.control.lock().await;
     let current = engine.registry.get(&next.place, &next.name);
-    let unchanged = current.is_some_and(|now| now.function.revision == live.function.revision);
-    if !unchanged {
+    let same = |now: &Arc<Live>| now.latest.function.revision == seen.latest.function.revision;
+    let Some(current) = current.filter(same) else {
         return Err(Error::UpdateInProgress(next.arn()));
-    }
+    };
     next.modified = engine.clock.now();
     next.revision = revision();
-    let key = keys::key(&next.place, &next.name);
-    engine.store.commit(Batch::new().put(keys::FUNCTIONS, key, keys::encode(&next))).await?;
-    let answer = next.configuration();
-    engine.show(next, code);
+    let mut live = Live::clone(&current);
+    let published = if publish { publish::next(&mut live, &next) } else { None };
+    let mut batch = keys::put_function(Batch::new(), &live.head, &next);
+    if let Some(publish::Next::New(version)) = &published {
+        batch = keys::put_version(batch, version);
+    }
+    engine.store.commit(batch).await?;
+    let answer = match published {
+        None => next.configuration(),
+        Some(publish::Next::Same(version)) => version.function.configuration(),
+        Some(publish::Next::New(version)) => {
+            let answer = version.configuration();
+            let number = version.version.unwrap_or(0);
+            live.versions.insert(number, engine.runnable_of(*version, code.clone()));
+            answer
+        }
+    };
+    live.latest = engine.runnable_of(next, code);
+    engine.swap(live);
     Ok(answer)
 }
