@@ -9,6 +9,7 @@ use flint_model::{FunctionName, Place};
 
 use crate::api;
 use crate::pool::Pool;
+use crate::stats::FunctionStats;
 
 /// The settings of a function, all legal (see [`crate::rules`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,7 @@ pub(crate) struct Function {
 pub(crate) struct Live {
     pub function: Function,
     pub pool: Arc<Pool>,
+    pub stats: Arc<FunctionStats>,
 }
 
 impl Config {

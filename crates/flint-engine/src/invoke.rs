@@ -54,7 +54,10 @@ impl Invoker for Handle {
             return Ok(dry_run());
         }
         let at_limit = || Error::TooManyRequests { reason: "ConcurrentInvocationLimitExceeded" };
-        let permit = engine.room.admit(&ctx.place.account).ok_or_else(at_limit)?;
+        let permit = engine.room.admit(&ctx.place.account).ok_or_else(|| {
+            live.stats.throttled();
+            at_limit()
+        })?;
         let call = Call {
             request_id: ctx.request_id,
             arn: live.pool.spec.arn.clone(),
@@ -75,11 +78,19 @@ impl Invoker for Handle {
 
 impl Run {
     async fn run(self) -> Result<Outcome, Error> {
-        let mut leased = self.acquire().await?;
+        let arrived = self.engine.clock.monotonic();
+        let acquired = self.acquire().await;
+        if let Err(Error::TooManyRequests { .. }) = &acquired {
+            self.live.stats.throttled();
+        }
+        let mut leased = acquired?;
+        let cold = leased.is_new();
         let started = self.engine.clock.now();
         let tail = self.invocation.tail;
         let answer = leased.environment.invoke(self.call.clone()).await;
         self.record(&leased, &answer, started);
+        let took = self.engine.clock.monotonic().saturating_sub(arrived);
+        self.live.stats.ran(took, answer.function_error.is_some(), cold);
         self.engine.release(&self.live.pool, leased, answer.reusable);
         Ok(Outcome {
             status: 200,
