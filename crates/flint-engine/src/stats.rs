@@ -123,7 +123,8 @@ mod tests {
     #[test]
     fn calls_are_counted_per_function() {
         let stats = Stats::default();
-        let place = Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
+        let place =
+            Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
         let name: FunctionName = "f".parse().expect("legal");
         stats.of(&place, &name).ran(Duration::from_millis(3), false, true);
         stats.of(&place, &name).ran(Duration::from_millis(3), true, false);

@@ -165,7 +165,8 @@ impl Operator {
     fn list_function_stats(&self, ctx: &Ctx, input: &FunctionInput) -> ListFunctionStatsOutput {
         let environments = self.engine.environments();
         let wanted = |stats: &StatsView| {
-            stats.place == ctx.place && input.function_name.as_deref().is_none_or(|name| name == stats.function.as_str())
+            stats.place == ctx.place
+                && input.function_name.as_deref().is_none_or(|name| name == stats.function.as_str())
         };
         let describe = |stats: StatsView| {
             let own = || environments.iter().filter(|e| e.place == stats.place && e.function == stats.function);
