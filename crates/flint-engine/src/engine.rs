@@ -214,6 +214,8 @@ impl Engine {
             timeout: config.timeout(),
             ephemeral_mb: config.ephemeral_mb,
             log_group: function.log_group().into(),
+            logging: flint_runtime::Logging::default(),
+            layers: None,
             init_limit: self.options.init_limit,
         }
     }
