@@ -33,7 +33,11 @@ struct Served {
 
 /// Everything that we serve. Adding an operation starts here.
 const SERVED: &[Served] = &[
-    Served { name: "flint", folder: None, operations: &["ListEnvironments", "ListFunctionStats", "ListRuntimes", "Status"] },
+    Served {
+        name: "flint",
+        folder: None,
+        operations: &["ListEnvironments", "ListFunctionStats", "ListRuntimes", "Status"],
+    },
     Served {
         name: "iam",
         folder: Some("iam/2010-05-08"),

@@ -1458,8 +1458,10 @@ static S_INVOCATION_RESPONSE: Shape = Shape::new(
 static S_INVOCATION_TYPE: Shape =
     Shape { one_of: &["Event", "RequestResponse", "DryRun"], ..Shape::new("InvocationType", Kind::Text) };
 
-static S_INVOKE_RESPONSE_STREAM_UPDATE: Shape =
-    Shape::new("InvokeResponseStreamUpdate", Kind::Structure(&[Member::new("Payload", "Payload", &S_BLOB)]));
+static S_INVOKE_RESPONSE_STREAM_UPDATE: Shape = Shape::new(
+    "InvokeResponseStreamUpdate",
+    Kind::Structure(&[Member { place: Place::Payload, ..Member::new("Payload", "Payload", &S_BLOB) }]),
+);
 
 static S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT: Shape = Shape::new(
     "InvokeWithResponseStreamCompleteEvent",
