@@ -22,7 +22,8 @@ use serde_json::Value;
 /// The package that the reduced models come from.
 const BOTOCORE: &str = "1.44.5";
 
-/// A service and the operations that we serve of it.
+/// A service and the operations whose shapes we carry. The Switchboard has the last word on what is served: an
+/// operation that has shapes here and no service behind it is refused by name like any other.
 struct Served {
     name: &'static str,
     /// The model's folder under `botocore/data`; `None` for Flint's own service, whose model is written by hand.
@@ -32,17 +33,68 @@ struct Served {
 
 /// Everything that we serve. Adding an operation starts here.
 const SERVED: &[Served] = &[
-    Served { name: "flint", folder: None, operations: &["ListEnvironments", "ListRuntimes", "Status"] },
+    Served {
+        name: "flint",
+        folder: None,
+        operations: &["ListEnvironments", "ListFunctionStats", "ListRuntimes", "Status"],
+    },
+    Served {
+        name: "iam",
+        folder: Some("iam/2010-05-08"),
+        operations: &[
+            "AttachRolePolicy",
+            "CreateRole",
+            "DeleteRole",
+            "DeleteRolePolicy",
+            "DetachRolePolicy",
+            "GetRole",
+            "GetRolePolicy",
+            "ListAttachedRolePolicies",
+            "ListInstanceProfilesForRole",
+            "ListRolePolicies",
+            "ListRoleTags",
+            "ListRoles",
+            "PutRolePolicy",
+            "TagRole",
+            "UntagRole",
+            "UpdateAssumeRolePolicy",
+            "UpdateRole",
+        ],
+    },
     Served {
         name: "lambda",
         folder: Some("lambda/2015-03-31"),
         operations: &[
+            "CreateAlias",
             "CreateFunction",
+            "DeleteAlias",
             "DeleteFunction",
+            "DeleteFunctionConcurrency",
+            "DeleteLayerVersion",
+            "GetAccountSettings",
+            "GetAlias",
             "GetFunction",
+            "GetFunctionCodeSigningConfig",
+            "GetFunctionConcurrency",
             "GetFunctionConfiguration",
+            "GetFunctionRecursionConfig",
+            "GetLayerVersion",
+            "GetLayerVersionByArn",
+            "GetRuntimeManagementConfig",
             "Invoke",
+            "InvokeWithResponseStream",
+            "ListAliases",
             "ListFunctions",
+            "ListLayerVersions",
+            "ListLayers",
+            "ListTags",
+            "ListVersionsByFunction",
+            "PublishLayerVersion",
+            "PublishVersion",
+            "PutFunctionConcurrency",
+            "TagResource",
+            "UntagResource",
+            "UpdateAlias",
             "UpdateFunctionCode",
             "UpdateFunctionConfiguration",
         ],
@@ -64,7 +116,11 @@ const SERVED: &[Served] = &[
             "PutRetentionPolicy",
         ],
     },
-    Served { name: "sts", folder: Some("sts/2011-06-15"), operations: &["GetCallerIdentity"] },
+    Served {
+        name: "sts",
+        folder: Some("sts/2011-06-15"),
+        operations: &["AssumeRole", "GetCallerIdentity", "GetSessionToken"],
+    },
 ];
 
 /// Runs the command with the arguments after `codegen`.

@@ -6,6 +6,7 @@
 mod accept;
 mod bench;
 mod cmd;
+mod codegen;
 mod tidy;
 mod trial;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     };
     let outcome = match command {
         "tidy" => tidy::run(),
+        "codegen" => codegen::run(rest),
         "test" => trial::run(rest),
         "bench" => bench::run(rest),
         "accept" => accept::run(rest),

@@ -89,7 +89,7 @@ impl CodeStore {
     /// Errors: `InvalidParameterValueException` for an archive that is empty, broken, hostile or too large.
     pub(crate) async fn add(self: &Arc<Self>, archive: Bytes) -> Result<(Package, Arc<Code>), Error> {
         if archive.is_empty() {
-            return Err(Error::InvalidParameter("Uploaded file must be a non-empty zip".to_owned()));
+            return Err(empty());
         }
         let size = archive.len() as u64;
         let hash = BlobHash::of(&archive);
@@ -198,7 +198,10 @@ impl CodeStore {
             _ => fs::create_dir(staging).map_err(no_space)?,
         }
         let folder: OwnedFd = fs::File::open(staging)?.into();
-        self.sandboxes.unpack(archive, folder, UnpackLimits::default()).await.map_err(refusal)?;
+        let unpacked = self.sandboxes.unpack(archive, folder, UnpackLimits::default()).await.map_err(refusal)?;
+        if unpacked.files == 0 {
+            return Err(empty());
+        }
         fs::rename(staging, target).map_err(no_space)?;
         let dir = self.dir.clone();
         blocking(move || fs::File::open(dir)?.sync_all()).await?.map_err(no_space)
@@ -222,6 +225,10 @@ fn storage(error: flint_store::Error) -> Error {
         flint_store::Error::Full(_) => Error::DiskFull,
         other => Error::Io(io::Error::other(other)),
     }
+}
+
+fn empty() -> Error {
+    Error::InvalidParameter("Uploaded file must be a non-empty zip".to_owned())
 }
 
 /// The reference's words for what it would refuse too, ours for the rest.

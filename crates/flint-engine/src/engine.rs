@@ -19,6 +19,7 @@ use crate::pool::{EnvironmentView, Leased, Pool};
 use crate::record::Recorder;
 use crate::registry::Registry;
 use crate::room::{Reservation, Room};
+use crate::stats::{Stats, StatsView};
 
 /// Settings of the engine.
 #[derive(Clone, Debug)]
@@ -60,6 +61,7 @@ pub struct Engine {
     pub(crate) registry: Registry,
     pub(crate) room: Arc<Room>,
     pub(crate) recorder: Recorder,
+    stats: Stats,
     /// Held from a control-plane commit until the snapshot shows it, so that both change in the same order.
     pub(crate) control: tokio::sync::Mutex<()>,
     /// Every pool that may hold environments, retired ones with a busy environment included.
@@ -76,6 +78,7 @@ impl Engine {
         let engine = Arc::new(Self {
             room: Room::new(options.concurrency, options.memory_budget_mb),
             recorder: Recorder::start(parts.store.clone()),
+            stats: Stats::default(),
             options,
             clock: parts.clock,
             store: parts.store,
@@ -105,6 +108,11 @@ impl Engine {
         let mut views: Vec<_> = self.pools().iter().flat_map(|pool| pool.view()).collect();
         views.sort_by(|a, b| a.function.cmp(&b.function).then(a.started.cmp(&b.started)));
         views
+    }
+
+    /// What the functions have done since the server started, by name.
+    pub fn stats(&self) -> Vec<StatsView> {
+        self.stats.view()
     }
 
     /// Memory set aside for environments and the budget, in MB.
@@ -158,7 +166,8 @@ impl Engine {
         let pool = Pool::new(self.spec(&function, &code), code);
         self.prepare(&pool);
         self.with_pools(|pools| pools.push(pool.clone()));
-        Arc::new(Runnable { function, pool })
+        let stats = self.stats.of(&function.place, &function.name);
+        Arc::new(Runnable { function, pool, stats })
     }
 
     /// Puts a committed function into the snapshot and retires the pools of what it replaces.
@@ -230,6 +239,8 @@ impl Engine {
             timeout: config.timeout(),
             ephemeral_mb: config.ephemeral_mb,
             log_group: function.log_group().into(),
+            logging: flint_runtime::Logging::default(),
+            layers: None,
             init_limit: self.options.init_limit,
         }
     }

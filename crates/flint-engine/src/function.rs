@@ -10,6 +10,7 @@ use flint_model::{FunctionName, Place, Qualifier};
 use crate::api;
 use crate::pool::Pool;
 use crate::room::Reservation;
+use crate::stats::FunctionStats;
 
 /// The settings of a function, all legal (see [`crate::rules`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +81,7 @@ pub(crate) struct Alias {
 pub(crate) struct Runnable {
     pub function: Function,
     pub pool: Arc<Pool>,
+    pub stats: Arc<FunctionStats>,
 }
 
 /// A function in the snapshot. A change makes a new one; what did not change is shared.

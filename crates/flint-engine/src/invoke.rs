@@ -50,8 +50,10 @@ impl Invoker for Handle {
         if invocation.mode == InvokeMode::DryRun {
             return Ok(dry_run(&runnable));
         }
-        let at_limit = |reason| Error::TooManyRequests { reason };
-        let permit = engine.room.admit(&ctx.place.account, &live.reservation).map_err(at_limit)?;
+        let permit = engine.room.admit(&ctx.place.account, &live.reservation).map_err(|reason| {
+            runnable.stats.throttled();
+            Error::TooManyRequests { reason }
+        })?;
         let call = Call {
             request_id: ctx.request_id,
             arn: match &invocation.function.qualifier {
@@ -75,11 +77,19 @@ impl Invoker for Handle {
 
 impl Run {
     async fn run(self) -> Result<Outcome, Error> {
-        let mut leased = self.acquire().await?;
+        let arrived = self.engine.clock.monotonic();
+        let acquired = self.acquire().await;
+        if let Err(Error::TooManyRequests { .. }) = &acquired {
+            self.runnable.stats.throttled();
+        }
+        let mut leased = acquired?;
+        let cold = leased.is_new();
         let started = self.engine.clock.now();
         let tail = self.invocation.tail;
         let answer = leased.environment.invoke(self.call.clone()).await;
         self.record(&leased, &answer, started);
+        let took = self.engine.clock.monotonic().saturating_sub(arrived);
+        self.runnable.stats.ran(took, answer.function_error.is_some(), cold);
         self.engine.release(&self.runnable.pool, leased, answer.reusable);
         Ok(Outcome {
             status: 200,

@@ -106,6 +106,11 @@ impl Leased {
         Self { environment, card, _memory: memory, idle_since: Duration::ZERO, frozen: false }
     }
 
+    /// Whether no call has finished in it yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.card.invocations.load(Ordering::Relaxed) == 0
+    }
+
     /// Notes a finished call on the card.
     pub(crate) fn note_call(&self, now: Timestamp) {
         self.card.last_used_ms.store(millis(now), Ordering::Relaxed);

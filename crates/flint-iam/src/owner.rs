@@ -17,9 +17,7 @@ impl Authorizer for OwnerAuthorizer {
         if question.action == "sts:GetCallerIdentity" {
             return Ok(());
         }
-        let owner = match &ctx.principal {
-            Principal::Root { account, .. } | Principal::Platform { account } => account,
-        };
+        let owner = ctx.principal.account();
         let in_place = *owner == ctx.place.account;
         if !question.action.is_empty() && in_place && resource_is_of(question.resource, owner.as_str()) {
             return Ok(());

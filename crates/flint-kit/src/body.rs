@@ -6,7 +6,7 @@ use std::pin::Pin;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
-use crate::Fault;
+use crate::{EventStream, Fault};
 
 /// A stream of chunks that ends early with a [`Fault`].
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
@@ -15,6 +15,8 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
 pub enum Body {
     Whole(Bytes),
     Stream(ByteStream),
+    /// Only as an answer, and only where the model says so; see [`crate::events`].
+    Events(EventStream),
 }
 
 impl Body {
@@ -28,6 +30,7 @@ impl Body {
             Body::Whole(bytes) if bytes.len() > limit => return Err(too_large()),
             Body::Whole(bytes) => return Ok(bytes),
             Body::Stream(stream) => stream,
+            Body::Events(_) => return Err(Fault::not_served("collecting a stream of events")),
         };
         let mut whole = BytesMut::new();
         while let Some(chunk) = stream.next().await {
@@ -58,6 +61,7 @@ impl fmt::Debug for Body {
         match self {
             Body::Whole(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Body::Stream(_) => f.write_str("Body(stream)"),
+            Body::Events(_) => f.write_str("Body(events)"),
         }
     }
 }

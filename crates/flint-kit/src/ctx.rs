@@ -12,18 +12,47 @@ pub enum Principal {
     Root { account: AccountId, access_key: String },
     /// Flint itself, on behalf of the account (a delivery, a template, a schedule).
     Platform { account: AccountId },
+    /// A session of a role, with the temporary credentials that `sts:AssumeRole` gave.
+    AssumedRole {
+        account: AccountId,
+        /// `ASIA..`
+        access_key: String,
+        /// The role's name, without its path.
+        role: String,
+        /// `AROA..`
+        role_id: String,
+        /// `RoleSessionName`
+        session: String,
+    },
 }
 
 impl Principal {
     pub fn account(&self) -> &AccountId {
         match self {
-            Principal::Root { account, .. } | Principal::Platform { account } => account,
+            Principal::Root { account, .. }
+            | Principal::Platform { account }
+            | Principal::AssumedRole { account, .. } => account,
         }
     }
 
     /// The ARN that `sts:GetCallerIdentity` answers.
     pub fn arn(&self) -> String {
-        format!("arn:aws:iam::{}:root", self.account())
+        match self {
+            Principal::Root { account, .. } | Principal::Platform { account } => {
+                format!("arn:aws:iam::{account}:root")
+            }
+            Principal::AssumedRole { account, role, session, .. } => {
+                format!("arn:aws:sts::{account}:assumed-role/{role}/{session}")
+            }
+        }
+    }
+
+    /// The user id that `sts:GetCallerIdentity` answers: of an account's root, the account.
+    pub fn user_id(&self) -> String {
+        match self {
+            Principal::Root { account, .. } | Principal::Platform { account } => account.to_string(),
+            Principal::AssumedRole { role_id, session, .. } => format!("{role_id}:{session}"),
+        }
     }
 }
 

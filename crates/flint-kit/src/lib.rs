@@ -2,12 +2,14 @@
 //! reach another without importing it.
 //!
 //! Reading order: [`doc`] (documents), [`fault`], [`ctx`] (who calls), [`service`] and [`switchboard`]
-//! (calling an operation), [`invoker`] (running a function), [`logs`] (where output goes).
+//! (calling an operation), [`body`] and [`events`] (what travels beside a document), [`invoker`] (running a function),
+//! [`logs`] (where output goes).
 
 pub mod authorizer;
 pub mod body;
 pub mod ctx;
 pub mod doc;
+pub mod events;
 pub mod fault;
 pub mod invoker;
 pub mod logs;
@@ -18,6 +20,7 @@ pub use authorizer::{Authorizer, Question};
 pub use body::Body;
 pub use ctx::{Ctx, Principal};
 pub use doc::{Doc, Key};
+pub use events::{Event, EventStream};
 pub use fault::{Fault, FaultKind};
 pub use invoker::{Invocation, InvokeMode, Invoker, Outcome};
 pub use logs::{LogEvent, LogSink};

@@ -59,6 +59,8 @@ async fn bench(environments: &Environments, catalog: &Catalog, clock: &dyn Clock
         timeout: Duration::from_secs(10),
         ephemeral_mb: 512,
         log_group: "/aws/lambda/bench".into(),
+        logging: flint_runtime::Logging::default(),
+        layers: None,
         init_limit: Duration::from_secs(10),
     });
     let mut columns: [Vec<f64>; 6] = Default::default();

@@ -14,10 +14,12 @@ use bytes::Bytes;
 use flint_base::{Clock, Timestamp};
 use tokio::sync::Notify;
 
+use crate::stream::StreamSender;
+
 pub(crate) use serve::serve;
 
 /// One event on its way to the runtime.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) deadline: Timestamp,
@@ -25,7 +27,17 @@ pub(crate) struct Event {
     pub(crate) trace: Option<String>,
     pub(crate) client_context: Option<String>,
     pub(crate) payload: Bytes,
-    /// Bytes that the answer may have.
+    /// Bytes that an answer in one piece may have.
+    pub(crate) limit: usize,
+    /// Where a streamed answer goes; if nowhere, it is gathered and is an answer in one piece.
+    pub(crate) stream: Option<Outlet>,
+}
+
+/// Where a streamed answer goes.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    pub(crate) to: StreamSender,
+    /// Bytes that it may have.
     pub(crate) limit: usize,
 }
 
@@ -35,6 +47,18 @@ pub(crate) enum Reported {
     Response(Bytes),
     Error(Failure),
     TooLarge,
+    /// All of it has gone through the event's [`Outlet`].
+    Streamed(Result<(), StreamFault>),
+}
+
+/// Why a stream ended before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StreamFault {
+    /// The runtime said so, in the trailers.
+    Function(Failure),
+    TooLarge,
+    /// The connection ended in the middle.
+    Truncated,
 }
 
 /// An error document that the runtime wrote, and its type.
@@ -79,7 +103,18 @@ struct State {
 struct Flight {
     id: String,
     limit: usize,
-    answered: bool,
+    stage: Stage,
+    outlet: Option<Outlet>,
+    /// A streamed answer has begun.
+    streamed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// The answer is being streamed.
+    Streaming,
+    Answered,
 }
 
 /// The environment's side.
@@ -147,6 +182,11 @@ impl Api {
         self.lock().reported.take()
     }
 
+    /// Whether the answer to the event that was offered last began to be streamed.
+    pub(crate) fn has_streamed(&self) -> bool {
+        self.lock().flight.as_ref().is_some_and(|f| f.streamed)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -168,7 +208,7 @@ impl Api {
     async fn next(&self) -> Result<Event, Refusal> {
         {
             let mut state = self.lock();
-            if state.init_failure.is_some() || state.flight.as_ref().is_some_and(|f| !f.answered) {
+            if state.init_failure.is_some() || state.flight.as_ref().is_some_and(|f| f.stage != Stage::Answered) {
                 return Err(Refusal::WrongState);
             }
             if state.ready.is_none() {
@@ -186,15 +226,17 @@ impl Api {
 
     fn take_event(&self) -> Option<Event> {
         let mut state = self.lock();
-        let event = state.event.take()?;
-        state.flight = Some(Flight { id: event.id.clone(), limit: event.limit, answered: false });
+        let mut event = state.event.take()?;
+        let outlet = event.stream.take();
+        let (id, limit) = (event.id.clone(), event.limit);
+        state.flight = Some(Flight { id, limit, stage: Stage::Open, outlet, streamed: false });
         Some(event)
     }
 
     /// Whether an answer for `id` would be taken now, and how large it may be. Asked before the body is read.
     fn expects(&self, id: &str) -> Result<usize, Refusal> {
         match &self.lock().flight {
-            Some(flight) if flight.id == id && flight.answered => Err(Refusal::WrongState),
+            Some(flight) if flight.id == id && flight.stage != Stage::Open => Err(Refusal::WrongState),
             Some(flight) if flight.id == id => Ok(flight.limit),
             _ => Err(Refusal::UnknownId),
         }
@@ -204,7 +246,10 @@ impl Api {
     fn answer(&self, id: &str, reported: Reported) -> Result<(), Refusal> {
         let mut state = self.lock();
         match &mut state.flight {
-            Some(flight) if flight.id == id && !flight.answered => flight.answered = true,
+            Some(flight) if flight.id == id && flight.stage == Stage::Open => {
+                flight.stage = Stage::Answered;
+                flight.outlet = None;
+            }
             Some(flight) if flight.id == id => return Err(Refusal::WrongState),
             _ => return Err(Refusal::UnknownId),
         }
@@ -212,6 +257,31 @@ impl Api {
         drop(state);
         self.news.notify_waiters();
         Ok(())
+    }
+
+    /// A streamed answer for `id` begins, if the caller takes one. [`Api::streamed`] ends it.
+    fn begin_stream(&self, id: &str) -> Result<Option<Outlet>, Refusal> {
+        let mut state = self.lock();
+        match &mut state.flight {
+            Some(flight) if flight.id == id && flight.stage == Stage::Open => {
+                let Some(outlet) = flight.outlet.take() else { return Ok(None) };
+                flight.stage = Stage::Streaming;
+                flight.streamed = true;
+                Ok(Some(outlet))
+            }
+            Some(flight) if flight.id == id => Err(Refusal::WrongState),
+            _ => Err(Refusal::UnknownId),
+        }
+    }
+
+    /// The end of a streamed answer. Without effect if another event has been offered since.
+    fn streamed(&self, id: &str, end: Result<(), StreamFault>) {
+        let mut state = self.lock();
+        let Some(flight) = state.flight.as_mut().filter(|f| f.id == id && f.stage == Stage::Streaming) else { return };
+        flight.stage = Stage::Answered;
+        state.reported = Some(Reported::Streamed(end));
+        drop(state);
+        self.news.notify_waiters();
     }
 
     /// `POST /runtime/init/error`: only before the first event was asked for, and once.

@@ -12,6 +12,11 @@ use flint_model::ByteCount;
 /// Reference: Lambda Developer Guide, "Lambda quotas"; `Runtime.ResponseSizeTooLarge` messages name this number.
 pub const MAX_RESPONSE: usize = 6_291_556;
 
+/// The largest streamed answer, in bytes (200 MiB).
+///
+/// Reference: Lambda Developer Guide, "Lambda quotas" (invocation payload of streamed responses).
+pub const MAX_STREAMED: usize = 209_715_200;
+
 /// One invocation of an initialised environment.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -25,7 +30,8 @@ pub struct Call {
     pub trace: Option<String>,
     /// Counted from the moment the call is handed over.
     pub timeout: Duration,
-    /// Bytes that the answer may have; [`MAX_RESPONSE`] for a synchronous call.
+    /// Bytes that the answer may have; [`MAX_RESPONSE`] for a synchronous call, [`MAX_STREAMED`] for one whose
+    /// answer is streamed to the caller (an answer in one piece stays bounded by [`MAX_RESPONSE`]).
     pub max_response: usize,
 }
 
@@ -50,8 +56,14 @@ pub enum End {
 /// What an invocation gave.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The function's answer, or the error document.
+    /// The function's answer, or the error document. What went through a [`crate::ResponseStream`] is not in it.
     pub payload: Bytes,
+    /// Whether the answer began to go through the stream of [`crate::Environment::invoke_stream`]. If it then failed,
+    /// `payload` is the error document and `function_error` is set; else `payload` is empty.
+    pub streamed: bool,
+    /// The `errorType` of a failed call, as the runtime named it or the platform does: `ValueError`,
+    /// `Sandbox.Timedout`. None where there is no error, or where the function's document names none.
+    pub error_type: Option<String>,
     /// `Unhandled` where the function failed (`X-Amz-Function-Error`).
     pub function_error: Option<&'static str>,
     /// From handing over the event to the answer (or the end).

@@ -14,6 +14,7 @@ pub(crate) const EXIT_ERROR: &str = "Runtime.ExitError";
 pub(crate) const OUT_OF_MEMORY: &str = "Runtime.OutOfMemory";
 pub(crate) const INVALID_ENTRYPOINT: &str = "Runtime.InvalidEntrypoint";
 pub(crate) const TOO_LARGE: &str = "Function.ResponseSizeTooLarge";
+pub(crate) const TRUNCATED: &str = "Runtime.TruncatedResponse";
 pub(crate) const UNKNOWN: &str = "Runtime.Unknown";
 
 /// An error document before it is rendered.
@@ -38,6 +39,11 @@ pub(crate) fn timed_out(id: RequestId, timeout: Duration) -> Document {
 pub(crate) fn too_large(limit: usize) -> Document {
     let message = format!("Response payload size exceeded maximum allowed payload size ({limit} bytes).");
     Document { error_type: TOO_LARGE, message }
+}
+
+/// A streamed answer whose connection ended in the middle.
+pub(crate) fn truncated(id: RequestId) -> Document {
+    Document { error_type: TRUNCATED, message: format!("RequestId: {id} Error: the response stream ended early") }
 }
 
 /// Flint could not make a sandbox for a repeated init.

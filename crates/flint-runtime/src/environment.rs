@@ -24,6 +24,7 @@ use crate::life::{Life, Started};
 use crate::lines::{self, Phase, Status};
 use crate::output::Log;
 use crate::spec::EnvironmentSpec;
+use crate::stream::StreamSender;
 
 /// Settings that all environments share.
 #[derive(Clone, Debug)]
@@ -234,8 +235,22 @@ impl Environment {
     ///
     /// Dropping the future leaves the function running: such an environment can only be closed.
     pub async fn invoke(&mut self, call: Call) -> Answer {
+        self.first_or_not(call, None).await
+    }
+
+    /// As [`Environment::invoke`], but an answer that the function streams goes through `to` while the function still
+    /// runs; the [`Answer`] comes at its end and says how that was. A full stream holds the function up, so the caller reads
+    /// (or drops) its [`crate::ResponseStream`] while this future runs, and after it until it gives `None`.
+    ///
+    /// A function that does not stream answers in one piece: then [`crate::ResponseStream::head`] gives `None` and
+    /// [`Answer::payload`] has it all. [`Call::max_response`] bounds the stream.
+    pub async fn invoke_stream(&mut self, call: Call, to: StreamSender) -> Answer {
+        self.first_or_not(call, Some(to)).await
+    }
+
+    async fn first_or_not(&mut self, call: Call, stream: Option<StreamSender>) -> Answer {
         let began = self.shared.clock.monotonic();
-        let answer = Box::pin(self.run(call)).await;
+        let answer = Box::pin(self.run(call, stream)).await;
         if !self.called {
             self.called = true;
             self.cold_start.first_invoke = self.shared.clock.monotonic().saturating_sub(began);

@@ -6,20 +6,23 @@ use bytes::Bytes;
 use flint_model::ByteCount;
 use flint_sandbox::{Exit, How};
 
-use crate::api::{Event, Reported};
-use crate::call::{Answer, Call, End};
+use crate::api::{Event, Failure, Outlet, Reported, StreamFault};
+use crate::call::{Answer, Call, End, MAX_RESPONSE};
 use crate::catalog::Kind;
 use crate::documents::{self, Document};
 use crate::environment::{Environment, State};
 use crate::life::{Cause, Life, Started};
 use crate::lines::{self, Phase, Report, Status};
+use crate::stream::StreamSender;
 
 /// How a call ended, before the log lines and the answer are made of it.
 enum Ended {
     Ok(Bytes),
-    Failed(Bytes),
+    Failed(Failure),
     TooLarge,
     Exit(Exit),
+    /// The stream broke off, by no doing of the function's process ending.
+    Truncated,
     /// At the very timeout, whatever the clock says by now.
     Timeout,
     InitFailed {
@@ -32,7 +35,7 @@ enum Ended {
 }
 
 impl Environment {
-    pub(crate) async fn run(&mut self, call: Call) -> Answer {
+    pub(crate) async fn run(&mut self, call: Call, stream: Option<StreamSender>) -> Answer {
         let began = self.shared.clock.monotonic();
         self.thaw();
         let ended = match self.stand_up(&call).await {
@@ -41,7 +44,7 @@ impl Environment {
                 self.life.iter().for_each(|life| self.log.drain(&life.pipes));
                 self.log.platform(lines::start(call.request_id, &self.spec.version));
                 let left = call.timeout.saturating_sub(self.since(began));
-                self.hand_over(&call, left).await
+                self.hand_over(&call, stream, left).await
             }
             Err(ended) => {
                 self.log.platform(lines::start(call.request_id, &self.spec.version));
@@ -93,7 +96,7 @@ impl Environment {
     }
 
     /// Gives the event to the runtime and waits for the first of: an answer, the end of the process, the timeout.
-    async fn hand_over(&self, call: &Call, left: Duration) -> Ended {
+    async fn hand_over(&self, call: &Call, stream: Option<StreamSender>, left: Duration) -> Ended {
         let Some(life) = &self.life else { return Ended::NoSandbox("the environment has ended".to_owned()) };
         life.api.offer(Event {
             id: call.request_id.to_string(),
@@ -102,14 +105,19 @@ impl Environment {
             trace: call.trace.clone(),
             client_context: call.client_context.clone(),
             payload: call.payload.clone(),
-            limit: call.max_response,
+            limit: call.max_response.min(MAX_RESPONSE),
+            stream: stream.map(|to| Outlet { to, limit: call.max_response }),
         });
         let ended = |reported| match reported {
             Reported::Response(payload) => Ended::Ok(payload),
-            Reported::Error(failure) => Ended::Failed(failure.document),
-            Reported::TooLarge => Ended::TooLarge,
+            Reported::Streamed(Ok(())) => Ended::Ok(Bytes::new()),
+            Reported::Error(failure) | Reported::Streamed(Err(StreamFault::Function(failure))) => {
+                Ended::Failed(failure)
+            }
+            Reported::TooLarge | Reported::Streamed(Err(StreamFault::TooLarge)) => Ended::TooLarge,
+            Reported::Streamed(Err(StreamFault::Truncated)) => Ended::Truncated,
         };
-        tokio::select! {
+        let ended = tokio::select! {
             biased;
             reported = life.api.reported() => ended(reported),
             exit = life.sandbox.exited() => match life.api.take_reported() {
@@ -117,6 +125,16 @@ impl Environment {
                 None => Ended::Exit(exit),
             },
             () = tokio::time::sleep(left) => Ended::Timeout,
+        };
+        if !matches!(ended, Ended::Truncated) {
+            return ended;
+        }
+        // Mostly the process has ended and the connection with it. A process that is on its way out keeps its status; one
+        // that goes on has lost the thread.
+        life.sandbox.kill();
+        match life.sandbox.exited().await {
+            Exit { how: How::Signal(9), oom: false } => Ended::Truncated,
+            exit => Ended::Exit(exit),
         }
     }
 
@@ -137,7 +155,13 @@ impl Environment {
             (Ended::Timeout | Ended::InitTimedOut, _) => {
                 self.log.platform(lines::timed_out(self.shared.clock.now(), id, call.timeout));
             }
-            (Ended::Exit(_) | Ended::InitFailed { cause: Cause::Exit(_), .. } | Ended::NoSandbox(_), Some(doc)) => {
+            (
+                Ended::Exit(_)
+                | Ended::Truncated
+                | Ended::InitFailed { cause: Cause::Exit(_), .. }
+                | Ended::NoSandbox(_),
+                Some(doc),
+            ) => {
                 self.log.platform(lines::crashed(&doc.message, doc.error_type));
             }
             _ => {}
@@ -168,14 +192,24 @@ impl Environment {
         if !reusable {
             self.state = State::Fallen;
         }
+        let error_type = match (&ended, &document) {
+            (Ended::Failed(failure), _) => {
+                (failure.error_type != documents::UNKNOWN).then(|| failure.error_type.clone())
+            }
+            (Ended::InitFailed { error_type, .. }, _) => Some(error_type.clone()),
+            (_, document) => document.as_ref().map(|d| d.error_type.to_owned()),
+        };
         let payload = match (ended, document) {
-            (Ended::Ok(payload) | Ended::Failed(payload), _) => payload,
+            (Ended::Ok(payload), _) => payload,
+            (Ended::Failed(failure), _) => failure.document,
             (Ended::InitFailed { cause: Cause::Document(document), .. }, _) => document,
             (_, Some(document)) => document.render(),
             (_, None) => Bytes::new(),
         };
         Answer {
             payload,
+            streamed: self.life.as_ref().is_some_and(|life| life.api.has_streamed()),
+            error_type,
             function_error: (end != End::Ok).then_some("Unhandled"),
             duration,
             billed_ms,
@@ -192,13 +226,20 @@ impl Environment {
         let bootstrap = self.spec.runtime.kind == Kind::Provided;
         match ended {
             Ended::Ok(_) | Ended::Failed(_) | Ended::InitFailed { cause: Cause::Document(_), .. } => None,
-            Ended::TooLarge => Some(documents::too_large(call.max_response)),
+            Ended::TooLarge => Some(documents::too_large(self.response_limit(call))),
+            Ended::Truncated => Some(documents::truncated(call.request_id)),
             Ended::Timeout | Ended::InitTimedOut => Some(documents::timed_out(call.request_id, call.timeout)),
             Ended::Exit(exit) | Ended::InitFailed { cause: Cause::Exit(exit), .. } => {
                 Some(documents::exited(call.request_id, *exit, bootstrap))
             }
             Ended::NoSandbox(why) => Some(documents::no_sandbox(call.request_id, why)),
         }
+    }
+
+    /// What the answer may have, by the way that it took.
+    fn response_limit(&self, call: &Call) -> usize {
+        let streamed = self.life.as_ref().is_some_and(|life| life.api.has_streamed());
+        if streamed { call.max_response } else { call.max_response.min(MAX_RESPONSE) }
     }
 
     /// The peak of memory. One that was killed for it had used it all, whatever was measured in time.
@@ -225,7 +266,7 @@ fn end_of(ended: &Ended) -> End {
         Ended::Exit(Exit { how: How::SetupFailed { .. }, .. }) | Ended::InitFailed { .. } | Ended::NoSandbox(_) => {
             End::InitError
         }
-        Ended::Exit(_) => End::Exit,
+        Ended::Exit(_) | Ended::Truncated => End::Exit,
         Ended::InitTimedOut => End::InitTimeout,
     }
 }

@@ -8,6 +8,52 @@ use flint_model::{FunctionName, Place};
 
 use crate::catalog::Resolved;
 
+/// `LoggingConfig.LogFormat`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// `LoggingConfig.ApplicationLogLevel`, from the most talkative on. `SystemLogLevel` takes the middle three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    #[default]
+    Info,
+    Warn,
+    Error,
+    Fatal,
+}
+
+impl LogLevel {
+    /// As the reference spells it: `INFO`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Trace => "TRACE",
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warn => "WARN",
+            Self::Error => "ERROR",
+            Self::Fatal => "FATAL",
+        }
+    }
+}
+
+/// `LoggingConfig` as far as an environment cares. The default is the reference's: text, nothing filtered.
+///
+/// Reference: Lambda Developer Guide, "Configuring advanced logging controls for Lambda functions".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Logging {
+    pub format: LogFormat,
+    /// What the runtime drops; only with [`LogFormat::Json`]. None is the reference's default, `INFO`.
+    pub application_level: Option<LogLevel>,
+    /// Which lines of the platform are written; only with [`LogFormat::Json`]. None is the default, `INFO`.
+    pub system_level: Option<LogLevel>,
+}
+
 /// Everything that decides how an environment looks from inside. Equal specs make interchangeable environments.
 #[derive(Clone, Debug)]
 pub struct EnvironmentSpec {
@@ -31,6 +77,10 @@ pub struct EnvironmentSpec {
     /// Size of `/tmp` in MiB, 512..=10,240.
     pub ephemeral_mb: u32,
     pub log_group: Arc<str>,
+    /// What the function's log looks like.
+    pub logging: Logging,
+    /// The merged tree of the function's layers, mounted read-only at `/opt`.
+    pub layers: Option<Arc<Path>>,
     /// How long the first init may take; the reference's 10 s.
     pub init_limit: Duration,
 }

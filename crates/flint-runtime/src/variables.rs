@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use flint_sandbox::{CODE_DIR, RUNTIME_API};
 
 use crate::catalog::Kind;
-use crate::spec::EnvironmentSpec;
+use crate::spec::{EnvironmentSpec, LogFormat};
 
 /// Where the bootstraps lie inside.
 pub(crate) const RUNTIME_DIR: &str = "/var/runtime";
@@ -54,6 +54,12 @@ pub(crate) fn inside(spec: &EnvironmentSpec, log_stream: &str) -> Vec<(OsString,
             set("NODE_PATH", "/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task".to_owned())
         }
         Kind::Provided => {}
+    }
+    if spec.logging.format == LogFormat::Json {
+        set("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned());
+        set("AWS_LAMBDA_LOG_LEVEL", spec.logging.application_level.unwrap_or_default().name().to_owned());
+    } else {
+        set("AWS_LAMBDA_LOG_FORMAT", "Text".to_owned());
     }
     for (name, value) in &spec.variables {
         set(name, value.clone());

@@ -59,10 +59,10 @@ impl DataDir {
     }
 }
 
-/// Writes `ENDPOINT` where `flint env` finds it.
-pub(crate) fn write_endpoint(url: &str) -> io::Result<()> {
+/// Writes where the server is and, in a second line, its region, where `flint env` finds them.
+pub(crate) fn write_endpoint(url: &str, region: &str) -> io::Result<()> {
     let mut file = File::create("endpoint.tmp")?;
-    writeln!(file, "{url}")?;
+    writeln!(file, "{url}\n{region}")?;
     fs::rename("endpoint.tmp", "endpoint")
 }
 

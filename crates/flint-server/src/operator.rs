@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use flint_base::Timestamp;
-use flint_engine::{Engine, EnvironmentView};
+use flint_base::{Clock, Timestamp};
+use flint_engine::{Engine, EnvironmentView, StatsView};
 use flint_kit::{Ctx, Doc, Fault, Input, OperationSpec, Output, Service};
 use flint_runtime::{Catalog, ColdStart, Kind};
 use serde::{Deserialize, Serialize};
@@ -18,10 +18,12 @@ pub(crate) struct Operator {
     pub catalog: Arc<Catalog>,
     pub mode: Mode,
     pub started: Timestamp,
+    pub clock: Arc<dyn Clock>,
 }
 
 const OPERATIONS: &[OperationSpec] = &[
     OperationSpec { name: "ListEnvironments", action: "flint:ListEnvironments", resource: everything },
+    OperationSpec { name: "ListFunctionStats", action: "flint:ListFunctionStats", resource: everything },
     OperationSpec { name: "ListRuntimes", action: "flint:ListRuntimes", resource: everything },
     OperationSpec { name: "Status", action: "flint:Status", resource: everything },
 ];
@@ -32,7 +34,7 @@ fn everything(_: &Ctx, _: &Doc) -> String {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct ListEnvironmentsInput {
+struct FunctionInput {
     #[serde(default)]
     function_name: Option<String>,
 }
@@ -74,6 +76,39 @@ struct Phases {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
+struct ListFunctionStatsOutput {
+    functions: Vec<FunctionStats>,
+    at: Timestamp,
+    started_at: Timestamp,
+    memory_reserved_mb: i64,
+    memory_budget_mb: i64,
+}
+
+/// Counters since the server started, and what the function's environments hold now.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct FunctionStats {
+    function_name: String,
+    invocations: i64,
+    errors: i64,
+    throttles: i64,
+    cold_starts: i64,
+    durations: Vec<DurationBucket>,
+    environments: i64,
+    busy: i64,
+    memory_reserved_mb: i64,
+    memory_used_bytes: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct DurationBucket {
+    up_to_ms: f64,
+    count: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
 struct ListRuntimesOutput {
     runtimes: Vec<Runtime>,
 }
@@ -110,6 +145,7 @@ impl Service for Operator {
     async fn call(&self, ctx: &Ctx, operation: &str, mut input: Input) -> Result<Output, Fault> {
         match operation {
             "ListEnvironments" => Output::render(&self.list_environments(ctx, &input.parse()?)),
+            "ListFunctionStats" => Output::render(&self.list_function_stats(ctx, &input.parse()?)),
             "ListRuntimes" => Output::render(&self.list_runtimes()),
             "Status" => Output::render(&self.status(ctx)),
             other => Err(Fault::not_served(format_args!("flint.{other}"))),
@@ -118,12 +154,43 @@ impl Service for Operator {
 }
 
 impl Operator {
-    fn list_environments(&self, ctx: &Ctx, input: &ListEnvironmentsInput) -> ListEnvironmentsOutput {
+    fn list_environments(&self, ctx: &Ctx, input: &FunctionInput) -> ListEnvironmentsOutput {
         let wanted = |view: &EnvironmentView| {
             view.place == ctx.place && input.function_name.as_deref().is_none_or(|name| name == view.function.as_str())
         };
         let environments = self.engine.environments().into_iter().filter(wanted).map(Environment::from).collect();
         ListEnvironmentsOutput { environments }
+    }
+
+    fn list_function_stats(&self, ctx: &Ctx, input: &FunctionInput) -> ListFunctionStatsOutput {
+        let environments = self.engine.environments();
+        let wanted = |stats: &StatsView| {
+            stats.place == ctx.place
+                && input.function_name.as_deref().is_none_or(|name| name == stats.function.as_str())
+        };
+        let describe = |stats: StatsView| {
+            let own = || environments.iter().filter(|e| e.place == stats.place && e.function == stats.function);
+            FunctionStats {
+                function_name: stats.function.to_string(),
+                invocations: number(stats.invocations),
+                errors: number(stats.errors),
+                throttles: number(stats.throttles),
+                cold_starts: number(stats.cold_starts),
+                environments: number(own().count() as u64),
+                busy: number(own().filter(|e| e.state == "Busy").count() as u64),
+                memory_reserved_mb: own().map(|e| i64::from(e.memory_mb)).sum(),
+                memory_used_bytes: number(own().map(|e| e.memory_used_bytes).sum()),
+                durations: stats.durations.iter().map(DurationBucket::from).collect(),
+            }
+        };
+        let (reserved, budget) = self.engine.memory_mb();
+        ListFunctionStatsOutput {
+            functions: self.engine.stats().into_iter().filter(wanted).map(describe).collect(),
+            at: self.clock.now(),
+            started_at: self.started,
+            memory_reserved_mb: number(reserved),
+            memory_budget_mb: number(budget),
+        }
     }
 
     fn list_runtimes(&self) -> ListRuntimesOutput {
@@ -170,6 +237,12 @@ impl From<EnvironmentView> for Environment {
             invocations: number(view.invocations),
             cold_start: Phases::new(format!("{:?}", view.cause), &view.cold_start),
         }
+    }
+}
+
+impl From<&(std::time::Duration, u64)> for DurationBucket {
+    fn from((up_to, count): &(std::time::Duration, u64)) -> Self {
+        Self { up_to_ms: up_to.as_nanos() as f64 / 1e6, count: number(*count) }
     }
 }
 

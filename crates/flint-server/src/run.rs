@@ -107,7 +107,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
 
-    let operator = Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now() };
+    let operator = Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now(), clock: clock.clone() };
     let switchboard = services::switchboard(&engine, &observe, operator);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
@@ -128,7 +128,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         };
         front.serve(listener, until).await
     });
-    announce(address)?;
+    announce(address, &options)?;
 
     let result = tokio::select! {
         () = end.asked() => Ok(()),
@@ -211,9 +211,9 @@ fn gate(options: &Options, keys: KeyRing) -> Gate {
 }
 
 /// The one line that whoever started the server waits for.
-fn announce(address: SocketAddr) -> Result<(), Error> {
+fn announce(address: SocketAddr, options: &Options) -> Result<(), Error> {
     let url = format!("http://{address}");
-    data::write_endpoint(&url)?;
+    data::write_endpoint(&url, options.place.region.as_str())?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "ready {url}")?;
     out.flush()?;

@@ -21,7 +21,7 @@ pub(crate) fn encode(ops: &[Op], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0; 4]);
     for op in ops {
         match op {
-            Op::Put(keyspace, key, value) => {
+            Op::Put { keyspace, key, value, absent: _ } => {
                 out.push(PUT);
                 put_bytes(out, keyspace.name().as_bytes());
                 put_bytes(out, key.as_bytes());
@@ -85,7 +85,10 @@ impl Decoder {
 
     fn op(&mut self, tag: u8, input: &mut &[u8]) -> Option<Op> {
         Some(match tag {
-            PUT => Op::Put(self.keyspace(input)?, take_key(input)?, Bytes::copy_from_slice(take_bytes(input)?)),
+            PUT => {
+                let (keyspace, key) = (self.keyspace(input)?, take_key(input)?);
+                Op::Put { keyspace, key, value: Bytes::copy_from_slice(take_bytes(input)?), absent: false }
+            }
             DELETE => Op::Delete(self.keyspace(input)?, take_key(input)?),
             DELETE_RANGE => {
                 let (keyspace, start) = (self.keyspace(input)?, take_key(input)?);
@@ -145,7 +148,7 @@ mod tests {
     fn sample() -> Vec<Op> {
         let key = Key::default().text("a");
         vec![
-            Op::Put(K, key.clone(), Bytes::from(vec![7; 300])),
+            Op::Put { keyspace: K, key: key.clone(), value: Bytes::from(vec![7; 300]), absent: false },
             Op::Delete(K, key.clone()),
             Op::DeleteRange(K, KeyRange::prefix(&key)),
             Op::DeleteRange(K, KeyRange::all()),

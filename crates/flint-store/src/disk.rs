@@ -43,6 +43,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Makes the content and the length durable (`fdatasync`).
     fn sync(&self) -> io::Result<()>;
     fn len(&self) -> io::Result<u64>;
+    /// Growing reads as zeros and takes the space at once, where the file system can.
     fn set_len(&self, len: u64) -> io::Result<()>;
     fn is_empty(&self) -> io::Result<bool> {
         self.len().map(|len| len == 0)
@@ -164,6 +165,14 @@ impl DiskFile for RealFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let now = self.len()?;
+        if len > now {
+            match fallocate(&self.0, FallocateFlags::empty(), now, len - now) {
+                Err(rustix::io::Errno::OPNOTSUPP) => {}
+                outcome => return Ok(outcome?),
+            }
+        }
         self.0.set_len(len)
     }
 }

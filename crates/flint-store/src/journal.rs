@@ -202,8 +202,15 @@ fn position_at_end(key: &Key) -> Result<Position, ReadError> {
     Ok(end)
 }
 
+/// The parts of a key in [`BY_EVENT`].
+pub(crate) fn split_event_key(key: &Key) -> Result<(Key, [u8; 16], Position), ReadError> {
+    let (head, position) = split_position(key).ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
+    let (place, event) = head.split_last_chunk::<16>().ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
+    Ok((Key::from_bytes(Bytes::copy_from_slice(place)), *event, position))
+}
+
 /// What stands before the position, and the position.
-pub(crate) fn split_position(key: &Key) -> Option<(&[u8], Position)> {
+fn split_position(key: &Key) -> Option<(&[u8], Position)> {
     let (head, end) = key.as_bytes().split_last_chunk::<POSITION_BYTES>()?;
     let (version, index) = end.split_first_chunk::<8>()?;
     let index = index.first_chunk::<2>()?;

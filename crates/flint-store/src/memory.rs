@@ -33,7 +33,7 @@ impl MemoryStore {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         Overlay::default().check(&state, &prepared.expect)?;
         let version = state.version() + 1;
-        state.apply(version, prepared.ops);
+        state.apply(version, prepared.ops).expect("there is no index that could fail");
         Ok(Commit { version })
     }
 }
@@ -50,7 +50,7 @@ impl Store for MemoryStore {
     }
 
     fn get(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, ReadError> {
-        Ok(self.state.read().unwrap_or_else(PoisonError::into_inner).get(keyspace, key).cloned())
+        self.state.read().unwrap_or_else(PoisonError::into_inner).get(keyspace, key)
     }
 
     fn scan(
@@ -60,7 +60,7 @@ impl Store for MemoryStore {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<Row>, ReadError> {
-        Ok(self.state.read().unwrap_or_else(PoisonError::into_inner).scan(keyspace, range, limit, direction))
+        self.state.read().unwrap_or_else(PoisonError::into_inner).scan(keyspace, range, limit, direction)
     }
 
     fn health(&self) -> watch::Receiver<Health> {

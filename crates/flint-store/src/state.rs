@@ -1,25 +1,38 @@
-//! The state in memory: ordered maps, and the rules by which a batch is checked and applied.
+//! The state: what a batch means, and where its rows are looked for.
 //!
-//! Shared by every engine of this crate, so that they cannot differ in what a batch means.
+//! Shared by every engine of this crate, so that they cannot differ. Rows lie in up to three levels: the layer of what
+//! changed last, a frozen layer on its way to the index, and the index. An engine in memory has the first alone.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::Bound;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::batch::{Batch, Expect, MAX_BATCH_BYTES, MAX_BATCH_PARTS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Mutation};
-use crate::error::CommitError;
+use crate::error::{CommitError, ReadError};
+use crate::index::Snapshot;
 use crate::journal::{self, Position};
 use crate::key::{Key, KeyRange, Keyspace};
+use crate::layer::{self, Layer, Level};
 use crate::store::{Direction, Row, Versioned};
 
 /// One change as it is logged and applied. Journal entries get their key when the commit gets its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    Put(Keyspace, Key, Bytes),
+    Put {
+        keyspace: Keyspace,
+        key: Key,
+        value: Bytes,
+        /// The batch demands that the key is absent, so nothing lies beneath it. Not logged: replay does without.
+        absent: bool,
+    },
     Delete(Keyspace, Key),
     DeleteRange(Keyspace, KeyRange),
-    Journal { place: Key, event: [u8; 16], value: Bytes },
+    Journal {
+        place: Key,
+        event: [u8; 16],
+        value: Bytes,
+    },
 }
 
 /// A batch that keeps the limits, ready to be checked and applied.
@@ -43,7 +56,10 @@ impl Prepared {
         let mut ops = Vec::with_capacity(write.len() + journal.len());
         for mutation in write {
             ops.push(match mutation {
-                Mutation::Put(keyspace, key, value) => Op::Put(keyspace, key, own(value)),
+                Mutation::Put(keyspace, key, value) => {
+                    let absent = expect.iter().any(|(k, e, x)| (*x, *k, e) == (Expect::Absent, keyspace, &key));
+                    Op::Put { keyspace, key, value: layer::own(value), absent }
+                }
                 Mutation::Delete(keyspace, key) => Op::Delete(keyspace, key),
                 Mutation::DeleteRange(keyspace, range) => Op::DeleteRange(keyspace, range),
             });
@@ -60,11 +76,6 @@ impl Prepared {
     }
 }
 
-/// The state keeps values for long; one that shares its buffer with others would keep those too.
-fn own(value: Bytes) -> Bytes {
-    if value.is_unique() { value } else { Bytes::copy_from_slice(&value) }
-}
-
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), CommitError> {
     if found > limit { Err(CommitError::TooLarge { what, found, limit }) } else { Ok(()) }
 }
@@ -77,7 +88,7 @@ impl Op {
         let value = |v: &Bytes| limit("a value", v.len(), MAX_VALUE_BYTES).map(|()| v.len());
         Ok(FRAME
             + match self {
-                Op::Put(keyspace, k, v) => keyspace.name().len() + key(k)? + value(v)?,
+                Op::Put { keyspace, key: k, value: v, .. } => keyspace.name().len() + key(k)? + value(v)?,
                 Op::Delete(keyspace, k) => keyspace.name().len() + key(k)?,
                 Op::DeleteRange(keyspace, range) => {
                     let end = range.end.as_ref().map(key).transpose()?.unwrap_or(0);
@@ -91,10 +102,20 @@ impl Op {
 /// Every live key and value, and the journal's order per place.
 #[derive(Debug)]
 pub(crate) struct State {
-    spaces: BTreeMap<Keyspace, BTreeMap<Key, Versioned>>,
+    layer: Layer,
+    beneath: Beneath,
     /// Version of the last applied commit; 0 before the first.
     version: u64,
     journal: Journal,
+}
+
+/// What lies under the layer. Immutable, so that it can be read without the state's lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Beneath {
+    /// A layer on its way into the index.
+    pub frozen: Option<Arc<Layer>>,
+    /// The index as of the last checkpoint; none for a store in memory.
+    pub base: Option<Arc<Snapshot>>,
 }
 
 /// Live entries per place, oldest first, so that retention finds the oldest without a search.
@@ -104,44 +125,107 @@ struct Journal {
     retention: usize,
 }
 
+impl Beneath {
+    pub fn get(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, ReadError> {
+        if let Some(slot) = self.frozen.as_ref().and_then(|layer| layer.get(keyspace, key)) {
+            return Ok(slot.value.clone());
+        }
+        self.base.as_ref().map_or(Ok(None), |base| base.get(keyspace, key))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.frozen.is_none() && self.base.as_ref().is_none_or(|base| base.is_empty())
+    }
+
+    fn levels(&self, keyspace: Keyspace, range: &KeyRange, direction: Direction) -> Result<Vec<Level<'_>>, ReadError> {
+        let mut levels = Vec::new();
+        if let Some(frozen) = &self.frozen {
+            levels.push(level(frozen, keyspace, range, direction));
+        }
+        if let Some(base) = self.base.as_ref().filter(|base| !base.is_empty() && !range.is_empty()) {
+            levels.push(base.scan(keyspace, range, direction)?);
+        }
+        Ok(levels)
+    }
+}
+
+fn level<'a>(layer: &'a Layer, keyspace: Keyspace, range: &KeyRange, direction: Direction) -> Level<'a> {
+    let rows = layer.range(keyspace, range).map(|(key, slot)| Ok((key.clone(), slot.value.clone())));
+    match direction {
+        Direction::Forward => Box::new(rows),
+        Direction::Reverse => Box::new(rows.rev()),
+    }
+}
+
 impl State {
+    /// An empty state.
     pub fn new(journal_retention: usize) -> Self {
         let journal = Journal { places: HashMap::new(), retention: journal_retention };
-        Self { spaces: BTreeMap::new(), version: 0, journal }
+        Self { layer: Layer::default(), beneath: Beneath::default(), version: 0, journal }
+    }
+
+    /// The state as of a checkpoint.
+    pub fn over(base: Arc<Snapshot>, version: u64, journal_retention: usize) -> Result<Self, ReadError> {
+        let mut state = Self::new(journal_retention);
+        for row in base.scan(journal::BY_EVENT, &KeyRange::all(), Direction::Forward)? {
+            let (key, _) = row?;
+            let (place, event, position) = journal::split_event_key(&key)?;
+            state.journal.places.entry(place).or_default().push_back((position, event));
+        }
+        for entries in state.journal.places.values_mut() {
+            entries.make_contiguous().sort_unstable();
+        }
+        state.beneath.base = Some(base);
+        state.version = version;
+        Ok(state)
     }
 
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    pub fn get(&self, keyspace: Keyspace, key: &Key) -> Option<&Versioned> {
-        self.spaces.get(&keyspace)?.get(key)
-    }
-
-    pub fn scan(&self, keyspace: Keyspace, range: &KeyRange, limit: usize, direction: Direction) -> Vec<Row> {
-        let Some(space) = self.spaces.get(&keyspace).filter(|_| !range.is_empty()) else { return Vec::new() };
-        let rows = space.range(bounds(range));
-        let row = |(key, found): (&Key, &Versioned)| Row {
-            key: key.clone(),
-            version: found.version,
-            value: found.value.clone(),
-        };
-        match direction {
-            Direction::Forward => rows.take(limit).map(row).collect(),
-            Direction::Reverse => rows.rev().take(limit).map(row).collect(),
+    pub fn get(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, ReadError> {
+        match self.look(keyspace, key) {
+            Ok(found) => Ok(found),
+            Err(beneath) => beneath.get(keyspace, key),
         }
     }
 
+    /// Looks in the layer alone; `Err` is where to look on.
+    pub fn look(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, &Beneath> {
+        match self.layer.get(keyspace, key) {
+            Some(slot) => Ok(slot.value.clone()),
+            None if self.beneath.is_empty() => Ok(None),
+            None => Err(&self.beneath),
+        }
+    }
+
+    pub fn scan(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<Row>, ReadError> {
+        let mut levels = vec![level(&self.layer, keyspace, range, direction)];
+        levels.extend(self.beneath.levels(keyspace, range, direction)?);
+        layer::merge(levels, limit, direction)
+    }
+
     /// Applies one batch as the commit of `version`.
-    pub fn apply(&mut self, version: u64, ops: Vec<Op>) {
+    ///
+    /// Errors only if the index cannot be read; the state is then of no more use.
+    pub fn apply(&mut self, version: u64, ops: Vec<Op>) -> Result<(), ReadError> {
         debug_assert_eq!(version, self.version + 1, "commits apply in order and without gaps");
         self.version = version;
         let mut index = 0;
         for op in ops {
             match op {
-                Op::Put(keyspace, key, value) => self.put(keyspace, key, Versioned { version, value }),
+                Op::Put { keyspace, key, value, absent } => {
+                    self.put(keyspace, key, Versioned { version, value }, absent);
+                }
                 Op::Delete(keyspace, key) => self.delete(keyspace, &key),
-                Op::DeleteRange(keyspace, range) => self.delete_range(keyspace, &range),
+                Op::DeleteRange(keyspace, range) => self.delete_range(keyspace, &range)?,
                 Op::Journal { place, event, value } => {
                     let position = Position { version, index };
                     index += 1;
@@ -149,31 +233,56 @@ impl State {
                 }
             }
         }
+        Ok(())
     }
 
-    fn put(&mut self, keyspace: Keyspace, key: Key, value: Versioned) {
-        self.spaces.entry(keyspace).or_default().insert(key, value);
+    /// Estimated memory of what is not on its way to the index, in bytes.
+    pub fn layer_bytes(&self) -> usize {
+        self.layer.bytes()
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.beneath.frozen.is_some()
+    }
+
+    /// Starts a new layer; the present one is to be written to the index and then installed.
+    pub fn freeze(&mut self) -> Arc<Layer> {
+        debug_assert!(!self.is_frozen(), "one checkpoint at a time");
+        let frozen = Arc::new(std::mem::take(&mut self.layer));
+        self.beneath.frozen = Some(Arc::clone(&frozen));
+        frozen
+    }
+
+    /// The frozen layer is in the index now. Returns what it replaces, to be dropped without the lock.
+    pub fn install(&mut self, base: Arc<Snapshot>) -> Beneath {
+        std::mem::replace(&mut self.beneath, Beneath { frozen: None, base: Some(base) })
+    }
+
+    fn put(&mut self, keyspace: Keyspace, key: Key, value: Versioned, absent: bool) {
+        let fresh = absent || self.beneath.is_empty();
+        self.layer.put(keyspace, key, value, fresh);
     }
 
     fn delete(&mut self, keyspace: Keyspace, key: &Key) {
-        if let Some(space) = self.spaces.get_mut(&keyspace) {
-            space.remove(key);
-        }
+        self.layer.delete(keyspace, key, !self.beneath.is_empty());
     }
 
-    fn delete_range(&mut self, keyspace: Keyspace, range: &KeyRange) {
-        let Some(space) = self.spaces.get_mut(&keyspace).filter(|_| !range.is_empty()) else { return };
-        let doomed: Vec<Key> = space.range(bounds(range)).map(|(key, _)| key.clone()).collect();
-        for key in doomed {
-            space.remove(&key);
+    fn delete_range(&mut self, keyspace: Keyspace, range: &KeyRange) -> Result<(), ReadError> {
+        let beneath = self.beneath.levels(keyspace, range, Direction::Forward)?;
+        let beneath = layer::merge(beneath, usize::MAX, Direction::Forward)?;
+        let above: Vec<Key> = self.layer.range(keyspace, range).map(|(key, _)| key.clone()).collect();
+        for key in above.iter().chain(beneath.iter().map(|row| &row.key)) {
+            self.delete(keyspace, key);
         }
+        Ok(())
     }
 
     fn write_entry(&mut self, place: Key, event: [u8; 16], position: Position, value: Bytes) {
         let version = position.version;
-        self.put(journal::JOURNAL, journal::entry_key(&place, position), Versioned { version, value });
+        // No earlier commit can have written a key that carries this version.
+        self.put(journal::JOURNAL, journal::entry_key(&place, position), Versioned { version, value }, true);
         let by_event = journal::event_key(&place, &event, position);
-        self.put(journal::BY_EVENT, by_event, Versioned { version, value: Bytes::new() });
+        self.put(journal::BY_EVENT, by_event, Versioned { version, value: Bytes::new() }, true);
         let entries = self.journal.places.entry(place.clone()).or_default();
         entries.push_back((position, event));
         let surplus = entries.len().saturating_sub(self.journal.retention);
@@ -185,10 +294,6 @@ impl State {
     }
 }
 
-pub(crate) fn bounds(range: &KeyRange) -> (Bound<&Key>, Bound<&Key>) {
-    (Bound::Included(&range.start), range.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded))
-}
-
 /// What the batches of a group that is not yet applied have changed, as far as preconditions can see it.
 #[derive(Debug, Default)]
 pub(crate) struct Overlay {
@@ -198,9 +303,12 @@ pub(crate) struct Overlay {
 
 impl Overlay {
     /// Checks a batch against `state` and the group so far.
+    ///
+    /// Errors: [`CommitError::Conflict`]; [`CommitError::Stopped`] if the index cannot be read.
     pub fn check(&self, state: &State, expect: &[(Keyspace, Key, Expect)]) -> Result<(), CommitError> {
         for (index, (keyspace, key, expect)) in expect.iter().enumerate() {
             let found = self.version_of(state, *keyspace, key);
+            let found = found.map_err(|e| CommitError::Stopped(e.to_string()))?;
             let holds = match expect {
                 Expect::Absent => found.is_none(),
                 Expect::Present => found.is_some(),
@@ -213,24 +321,23 @@ impl Overlay {
         Ok(())
     }
 
-    fn version_of(&self, state: &State, keyspace: Keyspace, key: &Key) -> Option<u64> {
-        if self.keys.is_empty() && self.deleted.is_empty() {
-            return state.get(keyspace, key).map(|v| v.version);
+    fn version_of(&self, state: &State, keyspace: Keyspace, key: &Key) -> Result<Option<u64>, ReadError> {
+        if !self.keys.is_empty() || !self.deleted.is_empty() {
+            if let Some(version) = self.keys.get(&(keyspace, key.clone())) {
+                return Ok(*version);
+            }
+            if self.deleted.iter().any(|(space, range)| *space == keyspace && range.contains(key)) {
+                return Ok(None);
+            }
         }
-        if let Some(version) = self.keys.get(&(keyspace, key.clone())) {
-            return *version;
-        }
-        if self.deleted.iter().any(|(space, range)| *space == keyspace && range.contains(key)) {
-            return None;
-        }
-        state.get(keyspace, key).map(|v| v.version)
+        Ok(state.get(keyspace, key)?.map(|found| found.version))
     }
 
     /// Remembers an accepted batch that will be the commit of `version`.
     pub fn add(&mut self, version: u64, ops: &[Op]) {
         for op in ops {
             match op {
-                Op::Put(keyspace, key, _) => {
+                Op::Put { keyspace, key, .. } => {
                     self.keys.insert((*keyspace, key.clone()), Some(version));
                 }
                 Op::Delete(keyspace, key) => {

@@ -2,8 +2,9 @@
 //!
 //! Every protocol reads the same tables and ends in the same three steps: what we do not honour is refused by name
 //! ([`crate::served`]), the rest is validated with the service's wording ([`crate::validate`]), and a document goes on.
-//! Reading order: [`json`], [`rest`], [`query`], [`fault`].
+//! Reading order: [`json`], [`rest`], [`query`], [`events`], [`fault`].
 
+pub mod events;
 pub mod fault;
 pub mod json;
 pub mod query;

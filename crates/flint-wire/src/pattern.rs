@@ -49,8 +49,14 @@ fn compile(pattern: &str) -> Matcher {
     Regex::new(&format!("^(?:{pattern})$")).map_or(Matcher::Open, Matcher::Regex)
 }
 
-/// Letters, separators, digits and a few signs: the keys and values of tags.
+/// An alias's name, which must not look like a version: the one pattern with a look-ahead that requests meet.
+const ALIAS: &str = "(?!^[0-9]+$)([a-zA-Z0-9-_]+)";
+
+/// Letters, separators, digits and a few signs: the keys and values of tags; and the name of an alias.
 fn special(pattern: &str) -> Option<fn(&str) -> bool> {
+    if pattern == ALIAS {
+        return Some(is_alias);
+    }
     const TAG: &str = r"[\p{L}\p{Z}\p{N}_.:/=+\-@]";
     let inner = pattern.trim_start_matches(['^', '(']).trim_end_matches(['$', ')']);
     match inner.strip_prefix(TAG) {
@@ -58,6 +64,11 @@ fn special(pattern: &str) -> Option<fn(&str) -> bool> {
         Some("+") => Some(|text| !text.is_empty() && text.chars().all(is_tag)),
         _ => None,
     }
+}
+
+fn is_alias(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    !text.is_empty() && text.bytes().all(legal) && !text.bytes().all(|b| b.is_ascii_digit())
 }
 
 fn is_tag(c: char) -> bool {
@@ -109,6 +120,8 @@ mod tests {
         assert!(!matches("a|b", "ab"));
         assert!(matches(r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)", "Größe 1"));
         assert!(!matches(r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)", "a\tb"));
+        assert!(matches(ALIAS, "blue-1") && matches(ALIAS, "1a"));
+        assert!(!matches(ALIAS, "12") && !matches(ALIAS, "") && !matches(ALIAS, "a b"));
         assert!(!matches(r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]+)$", ""));
     }
 }

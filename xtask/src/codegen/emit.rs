@@ -217,7 +217,8 @@ impl Table<'_> {
         members.sort_by_key(|(member, _)| member.as_str());
         for (member, m) in members {
             let place = match m["location"].as_str() {
-                None if payload == Some(member) => "Payload",
+                None if payload == Some(member) || m["eventpayload"] == true => "Payload",
+                None if m["eventheader"] == true => "Header",
                 None => "Body",
                 Some("uri") => "Uri",
                 Some("querystring") => "Query",

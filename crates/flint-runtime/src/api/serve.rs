@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -12,8 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{Api, Event, Failure, Refusal, Reported};
+use super::{Api, Event, Failure, Outlet, Refusal, Reported, StreamFault};
 use crate::documents;
+use crate::stream::StreamHead;
 
 /// Connections that one sandbox may hold open; a runtime needs one, two while it reconnects.
 const CONNECTIONS: usize = 16;
@@ -79,7 +82,7 @@ async fn handle(api: &Api, request: Request<Incoming>) -> Answer {
     match (path, path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'))) {
         ("invocation/next", _) if head.method == Method::GET => next(api).await,
         ("init/error", _) if head.method == Method::POST => init_error(api, &head.headers, body).await,
-        (_, Some((id, "response"))) if head.method == Method::POST => response(api, id, body).await,
+        (_, Some((id, "response"))) if head.method == Method::POST => response(api, id, &head.headers, body).await,
         (_, Some((id, "error"))) if head.method == Method::POST => error(api, id, &head.headers, body).await,
         ("invocation/next" | "init/error", _) | (_, Some((_, "response" | "error"))) => {
             plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
@@ -118,19 +121,95 @@ fn event_answer(event: Event) -> Answer {
     answer
 }
 
-async fn response(api: &Api, id: &str, body: Incoming) -> Answer {
+/// How a runtime says whether its answer is a stream.
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
+
+const ERROR_TYPE: &str = "lambda-runtime-function-error-type";
+
+/// In the trailers of a stream that failed: the error document in base64.
+const ERROR_BODY: &str = "lambda-runtime-function-error-body";
+
+async fn response(api: &Api, id: &str, headers: &HeaderMap, body: Incoming) -> Answer {
     let limit = match api.expects(id) {
         Ok(limit) => limit,
         Err(refusal) => return refused_unread(refusal, body).await,
     };
+    let streaming = match headers.get(RESPONSE_MODE).map(HeaderValue::as_bytes) {
+        None => false,
+        Some(mode) if mode.eq_ignore_ascii_case(b"streaming") => true,
+        Some(mode) if mode.eq_ignore_ascii_case(b"buffered") => false,
+        Some(_) => {
+            drop(read(body, 0).await);
+            return bad_request("the response mode is neither streaming nor buffered");
+        }
+    };
     let _turn = api.turn().await;
+    if streaming {
+        match api.begin_stream(id) {
+            Ok(Some(outlet)) => return stream(api, id, headers, body, outlet).await,
+            // The caller takes an answer in one piece only.
+            Ok(None) => {}
+            Err(refusal) => return refused_unread(refusal, body).await,
+        }
+    }
     let (reported, status) = match read(body, limit).await {
-        Read::Whole(bytes) => (Reported::Response(bytes), accepted()),
+        Read::Whole(bytes, trailers) => match failure_in(&trailers).filter(|_| streaming) {
+            Some(failure) => (Reported::Error(failure), accepted()),
+            None => (Reported::Response(bytes), accepted()),
+        },
         Read::TooLarge => (Reported::TooLarge, too_large(limit)),
         // The runtime went away in the middle of its answer; its end is noticed elsewhere.
         Read::Broken => return bad_request("the body ended early"),
     };
     api.answer(id, reported).map_or_else(refused, |()| status)
+}
+
+/// Passes the body on as it comes. Waits while the caller has no room, and the runtime with it.
+async fn stream(api: &Api, id: &str, headers: &HeaderMap, mut body: Incoming, mut outlet: Outlet) -> Answer {
+    let content_type = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    outlet.to.begin(StreamHead { content_type: content_type.unwrap_or("application/octet-stream").to_owned() });
+    let mut total = 0usize;
+    let end = loop {
+        let Some(frame) = body.frame().await else { break Ok(()) };
+        let Ok(frame) = frame else { break Err(StreamFault::Truncated) };
+        match frame.into_data() {
+            Ok(data) => {
+                total = total.saturating_add(data.len());
+                if total > outlet.limit {
+                    break Err(StreamFault::TooLarge);
+                }
+                outlet.to.send(data).await;
+            }
+            Err(frame) => {
+                if let Some(failure) = frame.trailers_ref().and_then(failure_in) {
+                    break Err(StreamFault::Function(failure));
+                }
+            }
+        }
+    };
+    let limit = outlet.limit;
+    // The caller sees the end of the stream before it hears how the call ended.
+    drop(outlet);
+    let answer = match &end {
+        Ok(()) | Err(StreamFault::Function(_)) => accepted(),
+        Err(StreamFault::TooLarge) => too_large(limit),
+        Err(StreamFault::Truncated) => bad_request("the body ended early"),
+    };
+    api.streamed(id, end.clone());
+    if end == Err(StreamFault::TooLarge) {
+        drop(read(body, 0).await);
+    }
+    answer
+}
+
+/// The error that a stream's trailers tell of.
+fn failure_in(trailers: &HeaderMap) -> Option<Failure> {
+    if !trailers.contains_key(ERROR_TYPE) && !trailers.contains_key(ERROR_BODY) {
+        return None;
+    }
+    let encoded = trailers.get(ERROR_BODY).map_or(&b""[..], HeaderValue::as_bytes);
+    let document = BASE64_STANDARD.decode(encoded).unwrap_or_else(|_| encoded.to_vec());
+    Some(failure(trailers, document.into()))
 }
 
 async fn error(api: &Api, id: &str, headers: &HeaderMap, body: Incoming) -> Answer {
@@ -140,7 +219,7 @@ async fn error(api: &Api, id: &str, headers: &HeaderMap, body: Incoming) -> Answ
     };
     let _turn = api.turn().await;
     let (reported, status) = match read(body, limit).await {
-        Read::Whole(bytes) => (Reported::Error(failure(headers, bytes)), accepted()),
+        Read::Whole(bytes, _) => (Reported::Error(failure(headers, bytes)), accepted()),
         Read::TooLarge => (Reported::TooLarge, too_large(limit)),
         Read::Broken => return bad_request("the body ended early"),
     };
@@ -150,7 +229,7 @@ async fn error(api: &Api, id: &str, headers: &HeaderMap, body: Incoming) -> Answ
 async fn init_error(api: &Api, headers: &HeaderMap, body: Incoming) -> Answer {
     let _turn = api.turn().await;
     match read(body, INIT_ERROR_LIMIT).await {
-        Read::Whole(bytes) => api.init_failed(failure(headers, bytes)).map_or_else(refused, |()| accepted()),
+        Read::Whole(bytes, _) => api.init_failed(failure(headers, bytes)).map_or_else(refused, |()| accepted()),
         Read::TooLarge => too_large(INIT_ERROR_LIMIT),
         Read::Broken => bad_request("the body ended early"),
     }
@@ -163,7 +242,7 @@ fn failure(headers: &HeaderMap, document: Bytes) -> Failure {
         #[serde(rename = "errorType")]
         error_type: String,
     }
-    let named = match headers.get("lambda-runtime-function-error-type").and_then(|v| v.to_str().ok()) {
+    let named = match headers.get(ERROR_TYPE).and_then(|v| v.to_str().ok()) {
         Some(name) => Some(name.to_owned()),
         None => serde_json::from_slice::<Named>(&document).ok().map(|n| n.error_type),
     };
@@ -174,7 +253,8 @@ fn failure(headers: &HeaderMap, document: Bytes) -> Failure {
 }
 
 enum Read {
-    Whole(Bytes),
+    /// With the trailers, mostly none.
+    Whole(Bytes, HeaderMap),
     TooLarge,
     Broken,
 }
@@ -182,10 +262,17 @@ enum Read {
 async fn read(mut body: Incoming, limit: usize) -> Read {
     let mut bytes = BytesMut::new();
     let mut first = None;
+    let mut trailers = HeaderMap::new();
     let mut total = 0usize;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return Read::Broken };
-        let Ok(data) = frame.into_data() else { continue };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                trailers = frame.into_trailers().unwrap_or_default();
+                continue;
+            }
+        };
         total = total.saturating_add(data.len());
         if total > limit {
             bytes = BytesMut::new();
@@ -203,7 +290,7 @@ async fn read(mut body: Incoming, limit: usize) -> Read {
             bytes.extend_from_slice(&data);
         }
     }
-    if total > limit { Read::TooLarge } else { Read::Whole(first.unwrap_or_else(|| bytes.freeze())) }
+    if total > limit { Read::TooLarge } else { Read::Whole(first.unwrap_or_else(|| bytes.freeze()), trailers) }
 }
 
 /// Takes the body off the wire first, so that the refusal is read and not lost in a reset connection.

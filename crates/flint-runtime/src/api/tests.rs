@@ -6,6 +6,8 @@ use flint_base::SystemClock;
 
 use super::*;
 
+const BASE: &str = "/2018-06-01/runtime/";
+
 /// The Runtime API on a plain listener, and a client that speaks for a runtime.
 struct Rig {
     api: Arc<Api>,
@@ -37,6 +39,7 @@ impl Rig {
             client_context: Some("{\n\"custom\":{\"k\":\"ü\"}}".to_owned()),
             payload: Bytes::from_static(b"{\"a\":1}"),
             limit,
+            stream: None,
         }
     }
 
@@ -233,4 +236,107 @@ async fn a_runtime_that_reconnects_gets_the_event() {
     let deadline = tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(rig.ask(NEXT, b""), offer) });
     let ((status, ..), ()) = deadline.await.expect("in time");
     assert_eq!(status, 200);
+}
+
+/// A streamed answer: the request's head, then these chunks, the trailers, and the end.
+fn streamed(id: &str, chunks: &[&[u8]], trailers: &str, whole: bool) -> Vec<u8> {
+    let mut bytes = format!(
+        "POST {BASE}invocation/{id}/response HTTP/1.1\r\nHost: x\r\nContent-Type: text/html\r\n\
+         Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\
+         Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n\r\n"
+    )
+    .into_bytes();
+    for chunk in chunks {
+        bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+        bytes.extend_from_slice(chunk);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    if whole {
+        bytes.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
+    }
+    bytes
+}
+
+/// base64 of `{"errorType":"E","errorMessage":"m"}`
+const TRAILERS: &str = "Lambda-Runtime-Function-Error-Type: E\r\n\
+                        Lambda-Runtime-Function-Error-Body: eyJlcnJvclR5cGUiOiJFIiwiZXJyb3JNZXNzYWdlIjoibSJ9\r\n";
+
+fn stream_failure() -> Failure {
+    Failure { error_type: "E".into(), document: Bytes::from_static(br#"{"errorType":"E","errorMessage":"m"}"#) }
+}
+
+#[tokio::test]
+async fn a_stream_goes_through_and_ends_as_it_says() {
+    let cases = [
+        ("good", vec![&b"one"[..], b"two"], "", 202, Ok(())),
+        ("nothing", vec![], "", 202, Ok(())),
+        ("failed", vec![&b"one"[..]], TRAILERS, 202, Err(StreamFault::Function(stream_failure()))),
+        ("large", vec![&b"0123456789"[..], b"x"], "", 413, Err(StreamFault::TooLarge)),
+    ];
+    for (name, chunks, trailers, status, end) in cases {
+        let rig = rig().await;
+        let (to, mut stream) = crate::stream::response_stream();
+        rig.api.offer(Event { stream: Some(Outlet { to, limit: 10 }), ..rig.event("a", 5) });
+        assert_eq!(rig.ask(&format!("GET {BASE}invocation/next"), b"").await.0, 200);
+        let (answer, body) = tokio::join!(rig.raw(streamed("a", &chunks, trailers, true)), async {
+            let head = stream.head().await.expect("a head");
+            assert_eq!(head.content_type, "text/html");
+            let mut body = Vec::new();
+            while let Some(chunk) = stream.next().await {
+                body.extend_from_slice(&chunk);
+            }
+            body
+        });
+        assert_eq!(answer.0, status, "{name}");
+        let all = chunks.concat();
+        assert!(all.starts_with(&body) && (status == 413 || body == all), "{name}");
+        assert_eq!(rig.api.reported().await, Reported::Streamed(end), "{name}");
+        assert!(rig.api.has_streamed());
+        let again = rig.ask(&format!("POST {BASE}invocation/a/response"), b"1").await;
+        assert_eq!(again.0, 403, "{name}: an answer counts once");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_for_a_caller_who_takes_none_is_gathered() {
+    for (chunks, trailers, expected) in [
+        (&[&b"on"[..], b"e"][..], "", Reported::Response(Bytes::from_static(b"one"))),
+        (&[&b"on"[..], b"e"][..], TRAILERS, Reported::Error(stream_failure())),
+        (&[&b"12345"[..], b"6"][..], "", Reported::TooLarge),
+    ] {
+        let rig = rig().await;
+        rig.api.offer(rig.event("a", 5));
+        assert_eq!(rig.ask(&format!("GET {BASE}invocation/next"), b"").await.0, 200);
+        rig.raw(streamed("a", chunks, trailers, true)).await;
+        assert_eq!(rig.api.reported().await, expected);
+        assert!(!rig.api.has_streamed());
+    }
+}
+
+#[tokio::test]
+async fn while_a_stream_runs_nothing_else_is_taken_and_a_broken_one_is_told() {
+    let rig = rig().await;
+    let (to, mut stream) = crate::stream::response_stream();
+    rig.api.offer(Event { stream: Some(Outlet { to, limit: 100 }), ..rig.event("a", 5) });
+    assert_eq!(rig.ask(&format!("GET {BASE}invocation/next"), b"").await.0, 200);
+    let mut runtime = TcpStream::connect(rig.address).expect("connect");
+    runtime.write_all(&streamed("a", &[b"one"], "", false)).expect("write");
+    assert_eq!(stream.next().await.expect("a chunk"), "one");
+    assert_eq!(rig.ask(&format!("GET {BASE}invocation/next"), b"").await.0, 403);
+    assert_eq!(rig.ask(&format!("POST {BASE}invocation/a/error"), b"{}").await.0, 403);
+    drop(runtime);
+    assert_eq!(stream.next().await, None);
+    assert_eq!(rig.api.reported().await, Reported::Streamed(Err(StreamFault::Truncated)));
+}
+
+#[tokio::test]
+async fn a_response_mode_that_does_not_exist_is_refused() {
+    let rig = rig().await;
+    rig.api.offer(rig.event("a", 5));
+    assert_eq!(rig.ask(&format!("GET {BASE}invocation/next"), b"").await.0, 200);
+    let mode = "Lambda-Runtime-Function-Response-Mode: sideways";
+    let request =
+        format!("POST {BASE}invocation/a/response HTTP/1.1\r\nHost: x\r\n{mode}\r\nContent-Length: 1\r\n\r\n1");
+    assert_eq!(rig.raw(request.into_bytes()).await.0, 400);
+    assert_eq!(rig.ask(&format!("POST {BASE}invocation/a/response"), b"1").await.0, 202);
 }

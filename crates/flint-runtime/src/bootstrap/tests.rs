@@ -71,6 +71,7 @@ impl Rig {
             client_context: context.map(str::to_owned),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             limit: 1000,
+            stream: None,
         });
         let log = fs::File::create(dir.path().join("log")).expect("a file");
         let mut command = Command::new(&self.binary);
@@ -109,7 +110,7 @@ impl Rig {
                 reported = api.reported() => match reported {
                     Reported::Response(bytes) => Outcome::Response(bytes),
                     Reported::Error(failure) => { let (t, d) = document(failure); Outcome::Error(t, d) }
-                    Reported::TooLarge => panic!("too large"),
+                    other => panic!("{other:?}"),
                 },
                 Err(failure) = api.ready() => { let (t, d) = document(failure); Outcome::InitError(t, d) }
                 code = exit => Outcome::Exit(code.expect("sent")),

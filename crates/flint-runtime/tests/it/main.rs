@@ -140,6 +140,8 @@ impl Function {
             timeout: Duration::from_secs(3),
             ephemeral_mb: 512,
             log_group: "/aws/lambda/f".into(),
+            logging: flint_runtime::Logging::default(),
+            layers: None,
             init_limit: Duration::from_secs(10),
         };
         Self { spec, dir }

@@ -5,8 +5,10 @@
 //! The first error of a write or a sync is final ([`Health::Stopped`]): the kernel may have dropped what it could not
 //! write. Want of space for the next segment is not: writes are refused until there is some.
 //!
-//! Reading order: [`frame`], [`segment`], [`recover`], [`writer`], [`spare`].
+//! Reading order: [`frame`], [`segment`], [`recover`], [`writer`], [`spare`],
+//! [`checkpoint`].
 
+mod checkpoint;
 mod frame;
 mod recover;
 mod segment;
@@ -15,22 +17,22 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{oneshot, watch};
-
-use flint_base::RequestId;
 
 use crate::batch::Batch;
 use crate::codec;
 use crate::disk::{Disk, DiskLock, RealDisk};
 use crate::error::{CommitError, Error, ReadError};
+use crate::index::{self, Index, Mark, Room};
 use crate::journal::DEFAULT_RETENTION;
 use crate::key::{Key, KeyRange, Keyspace};
+use crate::log::checkpoint::Checkpoints;
 use crate::log::segment::Files;
 use crate::log::spare::{Spare, Supply};
-use crate::log::writer::{Request, Writer, refuse_all};
+use crate::log::writer::{Limits, Request, Writer, refuse_all};
 use crate::state::{Prepared, State};
 use crate::store::{Direction, Health, Pending, Row, Store, Versioned};
 
@@ -49,11 +51,24 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Journal entries that each place keeps.
     pub journal_retention: usize,
+    /// Memory of changed rows, in bytes, at which they are written to the index.
+    pub checkpoint_layer_bytes: usize,
+    /// Log written since the last checkpoint, in bytes, at which the next is made; bounds the time to start.
+    pub checkpoint_log_bytes: u64,
+    /// Memory for pages of the index, in bytes.
+    pub index_cache_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { disk: Arc::new(RealDisk), segment_bytes: 32 << 20, journal_retention: DEFAULT_RETENTION }
+        Self {
+            disk: Arc::new(RealDisk),
+            segment_bytes: 32 << 20,
+            journal_retention: DEFAULT_RETENTION,
+            checkpoint_layer_bytes: 16 << 20,
+            checkpoint_log_bytes: 64 << 20,
+            index_cache_bytes: 32 << 20,
+        }
     }
 }
 
@@ -74,7 +89,24 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     queue: Mutex<Queue>,
     arrived: Condvar,
+    checkpoints: Checkpoints,
     health: watch::Sender<Health>,
+}
+
+/// Where a store's life begins: the index's mark and the log's end.
+#[derive(Debug)]
+pub(crate) struct Start {
+    mark: Mark,
+    tail: recover::Tail,
+}
+
+/// What opening a store found.
+struct Opened {
+    store: LogStore,
+    files: Files,
+    start: Start,
+    index: Index,
+    limits: Limits,
 }
 
 #[derive(Debug)]
@@ -93,63 +125,66 @@ struct Queue {
 pub struct Driver {
     shared: Arc<Shared>,
     writer: Writer,
+    index: Index,
+    files: Files,
 }
 
 impl LogStore {
-    /// Opens the store in `dir`, or makes one, and starts its two threads.
+    /// Opens the store in `dir`, or makes one, and starts its three threads.
     ///
-    /// Errors: [`Error::Locked`], [`Error::Newer`], [`Error::Damaged`], [`Error::Full`], [`Error::Io`].
+    /// Errors: [`Error::Locked`], [`Error::Newer`], [`Error::Format`], [`Error::Damaged`], [`Error::Full`], [`Error::Io`].
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
-        let (mut store, files, tail) = Self::recover(dir.as_ref(), options)?;
-        let spare = Arc::new(Spare::new(tail.number + 1));
+        let opened = Self::recover(dir.as_ref(), options, Room::patient())?;
+        let Opened { mut store, files, start, index, limits } = opened;
+        let spare = Arc::new(Spare::new(start.tail.number + 1));
+        store.spare = Some(Arc::clone(&spare));
         let supply = Supply::Thread(Arc::clone(&spare));
-        let mut writer = Writer::new(Arc::clone(&store.shared), files.clone(), tail, supply);
-        let shared = Arc::clone(&store.shared);
-        let maker = Arc::clone(&spare);
-        let threads = [
-            spawn("store-spare", &store.shared, &spare, move || maker.run(&files, &shared))?,
-            spawn("store-writer", &store.shared, &spare, {
-                let shared = Arc::clone(&store.shared);
-                move || {
-                    writer.seal();
-                    while let Some(requests) = shared.next_group() {
-                        writer.turn(requests);
-                    }
-                    writer.seal();
-                }
-            })?,
-        ];
-        store.spare = Some(spare);
-        store.threads = Mutex::new(threads.into());
+        let mut writer = Writer::new(Arc::clone(&store.shared), files.clone(), start, supply, limits);
+        store.spawn("store-writer", move |shared| {
+            writer.seal();
+            while let Some(requests) = shared.next_group() {
+                writer.turn(requests);
+            }
+            writer.seal();
+        })?;
+        let segments = files.clone();
+        store.spawn("store-spare", move |shared| spare.run(&segments, shared))?;
+        store.spawn("store-index", move |shared| shared.checkpoints.run(&index, &files, shared))?;
         Ok(store)
     }
 
     /// Opens a store that does nothing by itself: commits wait until [`Driver::turn`].
     pub fn open_driven(dir: impl AsRef<Path>, options: Options) -> Result<(Self, Driver), Error> {
-        let (store, files, tail) = Self::recover(dir.as_ref(), options)?;
+        let opened = Self::recover(dir.as_ref(), options, Room::impatient())?;
+        let Opened { store, files, start, index, limits } = opened;
         let supply = Supply::Inline { files: files.clone(), ready: None };
-        let mut writer = Writer::new(Arc::clone(&store.shared), files, tail, supply);
+        let shared = Arc::clone(&store.shared);
+        let mut writer = Writer::new(Arc::clone(&shared), files.clone(), start, supply, limits);
         writer.idle();
         writer.seal();
-        let shared = Arc::clone(&store.shared);
-        Ok((store, Driver { shared, writer }))
+        Ok((store, Driver { shared, writer, index, files }))
     }
 
-    fn recover(dir: &Path, options: Options) -> Result<(Self, Files, recover::Tail), Error> {
-        let Options { disk, segment_bytes, journal_retention } = options;
+    fn recover(dir: &Path, options: Options, room: Room) -> Result<Opened, Error> {
+        let Options { disk, segment_bytes, index_cache_bytes: cache, .. } = options;
         segment::check_segment_size(segment_bytes).expect("Options.segment_bytes is within its documented range");
         disk.create_dir(dir).map_err(Error::io("cannot create", dir))?;
         let path = dir.join("lock");
         let lock = disk.lock(&path).map_err(Error::io("cannot lock", &path))?;
         let lock = lock.ok_or_else(|| Error::Locked(dir.to_owned()))?;
-        let id = *RequestId::random().as_bytes();
-        let files = Files::open(disk, dir, id, segment_bytes)?;
-        let mut state = State::new(journal_retention);
-        let tail = recover::replay(&files, 1, &mut state)?;
+        let files = Files::open(disk, dir, segment_bytes, cache)?;
+        let room = Arc::new(room);
+        let (index, mark) = Index::open(&*files.disk, dir, cache, Arc::clone(&room))?;
+        let unusable = |e: &dyn std::fmt::Display| index::damaged(&Index::path(dir), e);
+        let base = index.snapshot().map_err(|e| unusable(&e))?;
+        let state = State::over(Arc::new(base), mark.version, options.journal_retention);
+        let mut state = state.map_err(|e| unusable(&e))?;
+        let tail = recover::replay(&files, mark, &mut state)?;
         let shared = Shared {
             state: RwLock::new(state),
             queue: Mutex::new(Queue::new(&files)),
             arrived: Condvar::new(),
+            checkpoints: Checkpoints::new(room),
             health: watch::Sender::new(Health::Serving),
         };
         let store = Self {
@@ -160,7 +195,33 @@ impl LogStore {
             threads: Mutex::default(),
             _lock: lock,
         };
-        Ok((store, files, tail))
+        let limits = Limits { layer: options.checkpoint_layer_bytes, log: options.checkpoint_log_bytes };
+        Ok(Opened { store, files, start: Start { mark, tail }, index, limits })
+    }
+
+    /// Starts a thread whose panic stops the store instead of leaving callers waiting.
+    fn spawn(&self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<(), Error> {
+        struct Guard(Arc<Shared>, Option<Arc<Spare>>);
+        impl Drop for Guard {
+            fn drop(&mut self) {
+                if thread::panicking() {
+                    self.0.fail("a thread of the store panicked");
+                    self.0.checkpoints.close();
+                    if let Some(spare) = &self.1 {
+                        spare.close();
+                    }
+                }
+            }
+        }
+        let guard = Guard(Arc::clone(&self.shared), self.spare.clone());
+        let run = move || {
+            let guard = guard;
+            body(&guard.0);
+        };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(Error::io("cannot start a thread for", name))?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// The store's id, made with it; for a data directory it is the id of the installation.
@@ -177,11 +238,12 @@ impl LogStore {
     pub fn close(&self) {
         self.shared.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The writer first: it may still need a segment to finish the queue.
-        for thread in threads.into_iter().rev() {
+        // The writer first: it may still need a segment or a checkpoint to finish the queue.
+        for thread in threads {
             if thread.join().is_err() {
                 self.shared.fail("a thread of the store panicked");
             }
+            self.shared.checkpoints.close();
             if let Some(spare) = &self.spare {
                 spare.close();
             }
@@ -215,7 +277,12 @@ impl Store for LogStore {
     }
 
     fn get(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, ReadError> {
-        Ok(self.shared.state().get(keyspace, key).cloned())
+        let beneath = match self.shared.state().look(keyspace, key) {
+            Ok(found) => return Ok(found),
+            Err(beneath) => beneath.clone(),
+        };
+        // Without the lock: the disk may be asked.
+        beneath.get(keyspace, key)
     }
 
     fn scan(
@@ -225,7 +292,7 @@ impl Store for LogStore {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<Row>, ReadError> {
-        Ok(self.shared.state().scan(keyspace, range, limit, direction))
+        self.shared.state().scan(keyspace, range, limit, direction)
     }
 
     fn health(&self) -> watch::Receiver<Health> {
@@ -235,13 +302,19 @@ impl Store for LogStore {
 
 impl Driver {
     /// Decides one group of what waits, then makes the next segment if it is missing. False if nothing waited.
+    ///
+    /// A checkpoint that became due is written at the end of the *next* turn, so that one group meets both layers.
     pub fn turn(&mut self) -> bool {
+        let due = self.shared.checkpoints.is_running();
         let requests = self.shared.lock_queue().take_group();
         let worked = !requests.is_empty();
         if worked {
             self.writer.turn(requests);
         }
         self.writer.idle();
+        if due && self.shared.failure().is_none() {
+            self.shared.checkpoints.turn(&self.index, &self.files, &self.shared);
+        }
         worked
     }
 
@@ -255,6 +328,10 @@ impl Driver {
 impl Shared {
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn failure(&self) -> Option<String> {
@@ -357,28 +434,4 @@ impl Queue {
 /// Bytes of batches that fit the frame of an empty segment.
 fn frame_room(segment: u64) -> usize {
     usize::try_from(segment).unwrap_or(usize::MAX) - frame::BLOCK
-}
-
-/// Starts a thread whose panic stops the store instead of leaving callers waiting.
-fn spawn(
-    name: &'static str,
-    shared: &Arc<Shared>,
-    spare: &Arc<Spare>,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, Error> {
-    struct Guard(Arc<Shared>, Arc<Spare>);
-    impl Drop for Guard {
-        fn drop(&mut self) {
-            if thread::panicking() {
-                self.0.fail("a thread of the store panicked");
-                self.1.close();
-            }
-        }
-    }
-    let guard = Guard(Arc::clone(shared), Arc::clone(spare));
-    let run = move || {
-        let _guard = guard;
-        body();
-    };
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::io("cannot start a thread for", name))
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::codec::Decoder;
 use crate::disk::{DiskFile, Mode, read_full};
 use crate::error::Error;
+use crate::index::Mark;
 use crate::log::frame::{BLOCK, Header, Lsn};
 use crate::log::segment::{Files, wipe};
 use crate::state::State;
@@ -23,8 +24,8 @@ pub(crate) struct Tail {
     pub offset: u64,
 }
 
-/// Applies the log from segment `first` to `state`, and makes its end fit to be written.
-pub(crate) fn replay(files: &Files, first: u64, state: &mut State) -> Result<Tail, Error> {
+/// Applies the log from the index's mark on to `state`, and makes its end fit to be written.
+pub(crate) fn replay(files: &Files, mark: Mark, state: &mut State) -> Result<Tail, Error> {
     // A life that was killed may have made names that are not durable yet; from here on we rely on them.
     for dir in [&files.dir, &Files::log_dir(&files.dir)] {
         files.disk.sync_dir(dir).map_err(|e| match e.kind() {
@@ -32,7 +33,10 @@ pub(crate) fn replay(files: &Files, first: u64, state: &mut State) -> Result<Tai
             _ => Error::io("cannot sync", dir)(e),
         })?;
     }
-    let numbers = files.numbers()?;
+    let first = mark.segment;
+    let mut numbers = files.numbers()?;
+    files.recycle_below(first);
+    numbers.retain(|number| *number >= first);
     if numbers.first() != Some(&first) {
         let found = numbers.first().map_or("there is none".to_owned(), |n| format!("the oldest is {n}"));
         return Err(damaged(files, format!("the log should begin with segment {first}, {found}")));
@@ -41,8 +45,9 @@ pub(crate) fn replay(files: &Files, first: u64, state: &mut State) -> Result<Tai
     let mut number = first;
     let mut bytes = Vec::new();
     replay.load(number, &mut bytes)?;
+    let mut offset = usize::try_from(mark.offset).unwrap_or(usize::MAX);
     let (offset, end) = loop {
-        let offset = replay.segment(number, &bytes)?;
+        offset = replay.segment(number, offset, &bytes)?;
         let end = files.lsn(number, offset as u64);
         if !numbers.contains(&(number + 1)) {
             break (offset, end);
@@ -52,7 +57,7 @@ pub(crate) fn replay(files: &Files, first: u64, state: &mut State) -> Result<Tai
         if !replay.continues(number + 1, &next, end) {
             break (offset, end);
         }
-        (number, bytes) = (number + 1, next);
+        (number, bytes, offset) = (number + 1, next, 0);
     };
     replay.search_beyond(number, &bytes, offset, end)?;
     for later in numbers.iter().filter(|n| **n > number) {
@@ -79,10 +84,9 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Applies a segment's frames; returns the offset of the first that is not one.
-    fn segment(&mut self, number: u64, bytes: &[u8]) -> Result<usize, Error> {
+    /// Applies a segment's frames from `offset` on; returns the offset of the first that is not one.
+    fn segment(&mut self, number: u64, mut offset: usize, bytes: &[u8]) -> Result<usize, Error> {
         let seed = self.files.seed();
-        let mut offset = 0;
         while let Some(rest) = bytes.get(offset..) {
             let lsn = self.files.lsn(number, offset as u64);
             let Some(header) = Header::read(seed, lsn, rest) else { break };
@@ -102,7 +106,7 @@ impl Replay<'_> {
         for version in (due..).take(header.count as usize) {
             let ops = self.decoder.batch(&mut body);
             let ops = ops.ok_or_else(|| self.damaged_at(header.lsn, "holds a batch that cannot be read"))?;
-            self.state.apply(version, ops);
+            self.state.apply(version, ops).map_err(|e| damaged(self.files, e.to_string()))?;
         }
         Ok(())
     }
@@ -116,7 +120,7 @@ impl Replay<'_> {
 
     /// Refuses if a frame at or behind `offset` knows of durable data beyond `end`.
     fn search_beyond(&self, number: u64, bytes: &[u8], offset: usize, end: Lsn) -> Result<(), Error> {
-        for at in (offset..bytes.len()).step_by(BLOCK) {
+        for at in (offset..bytes.len().max(offset)).step_by(BLOCK) {
             let lsn = self.files.lsn(number, at as u64);
             match Header::read(self.files.seed(), lsn, &bytes[at..]) {
                 Some(header) if header.durable > end => return Err(self.damaged_at(end, "is not intact")),

@@ -4,6 +4,7 @@
 //! DIR/format            version, store id, segment size, checksum
 //! DIR/lock              held while a process has the store open
 //! DIR/log/N             segments, N counts from 1 (twenty digits)
+//! DIR/state.redb        the index: what the segments before its mark held
 //! ```
 //! Overwriting zeros that are on disk already lets `fdatasync` flush data alone, without a change of metadata; that is
 //! worth a factor of 1.2 to 1.9 over a growing file. A segment is made under a temporary name, synced, renamed, and its
@@ -11,14 +12,19 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use flint_base::RequestId;
 
 use crate::disk::{Disk, DiskFile, Mode, read_full, write_all, write_file};
 use crate::error::{Error, is_no_space};
+use crate::index::Index;
 use crate::log::frame::{BLOCK, Lsn, Seed};
 
 /// The format that this binary writes and the newest that it reads.
 const FORMAT: u32 = 1;
+/// Used segments that are kept.
+const KEEP: usize = 4;
 static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// Where a store's files lie and what its `format` file says.
@@ -29,6 +35,8 @@ pub(crate) struct Files {
     pub id: [u8; 16],
     /// Size of a segment, in bytes; a multiple of the block.
     pub segment: u64,
+    /// Segments whose content is in the index, to be used again under a new number.
+    used_up: Arc<Mutex<Vec<u64>>>,
 }
 
 /// Why there is no new segment.
@@ -58,25 +66,26 @@ impl Files {
     }
 
     /// Reads `format`, or makes a new store where there is none.
-    pub fn open(disk: Arc<dyn Disk>, dir: &Path, id: [u8; 16], segment: u64) -> Result<Self, Error> {
+    pub fn open(disk: Arc<dyn Disk>, dir: &Path, segment: u64, cache: usize) -> Result<Self, Error> {
         let path = dir.join("format");
         match disk.open(&path, Mode::Read) {
             Ok(file) => {
                 let text = read_text(&*file).map_err(Error::io("cannot read", &path))?;
                 let (id, segment) = parse_format(dir, &path, &text)?;
-                Ok(Self { disk, dir: dir.to_owned(), id, segment })
+                Ok(Self { disk, dir: dir.to_owned(), id, segment, used_up: Arc::default() })
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let files = Self { disk, dir: dir.to_owned(), id, segment };
-                files.create()?;
+                let id = *RequestId::random().as_bytes();
+                let files = Self { disk, dir: dir.to_owned(), id, segment, used_up: Arc::default() };
+                files.create(cache)?;
                 Ok(files)
             }
             Err(e) => Err(Error::io("cannot open", &path)(e)),
         }
     }
 
-    /// Makes the first segment and then, last of all, `format`: a store without it never acknowledged anything.
-    fn create(&self) -> Result<(), Error> {
+    /// Makes the first segment, the index and then, last of all, `format`: a store without it never acknowledged anything.
+    fn create(&self, cache: usize) -> Result<(), Error> {
         let log = Self::log_dir(&self.dir);
         self.disk.create_dir(&log).map_err(Error::io("cannot create", &log))?;
         self.disk.sync_dir(&self.dir).map_err(Error::io("cannot sync", &self.dir))?;
@@ -90,6 +99,7 @@ impl Files {
         }
         let path = self.path(1);
         self.make(1).map_err(Error::io("cannot write", &path))?;
+        Index::create(&*self.disk, &self.dir, cache)?;
         let path = self.dir.join("format");
         let text = format_text(&self.id, self.segment);
         write_file(&*self.disk, &path, &self.dir.join("format.tmp"), text.as_bytes())
@@ -119,13 +129,49 @@ impl Files {
         let made = match self.disk.open(&self.path(number), Mode::Write) {
             // Made by an earlier life that ended before it used it, or that tore its first frame.
             Ok(file) => self.fill(&*file).and_then(|()| wipe(&*file, 0)).map(|()| file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => self.make(number),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                self.reuse(number).and_then(|reused| reused.map_or_else(|| self.make(number), Ok))
+            }
             Err(e) => Err(e),
         };
         made.map_err(|e| match e {
             e if is_no_space(&e) => Shortage::NoSpace,
             e => Shortage::Failed(format!("cannot prepare segment {number}: {e}")),
         })
+    }
+
+    /// A used segment under a new number, if there is one. Old frames stay in it; they name their position, so none
+    /// passes for a new one.
+    fn reuse(&self, number: u64) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        // Held until the old name is gone, or a checkpoint that ends now would list it once more.
+        let mut used_up = self.lock_used_up();
+        let Some(old) = used_up.pop() else { return Ok(None) };
+        let file = self.disk.open(&self.path(old), Mode::Write)?;
+        self.disk.rename(&self.path(old), &self.path(number))?;
+        drop(used_up);
+        self.disk.sync_dir(&Self::log_dir(&self.dir))?;
+        Ok(Some(file))
+    }
+
+    /// Keeps a few of the segments before `number` for use under a new number, and removes the others. Best effort: what
+    /// stays behind is found again next time.
+    pub fn recycle_below(&self, number: u64) {
+        let mut used_up = self.lock_used_up();
+        let Ok(numbers) = self.numbers() else { return };
+        for old in numbers.into_iter().filter(|n| *n < number) {
+            if used_up.contains(&old) {
+                continue;
+            }
+            if used_up.len() < KEEP {
+                used_up.push(old);
+            } else {
+                let _ = self.disk.remove(&self.path(old));
+            }
+        }
+    }
+
+    fn lock_used_up(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.used_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn make(&self, number: u64) -> io::Result<Arc<dyn DiskFile>> {

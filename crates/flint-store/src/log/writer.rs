@@ -2,19 +2,22 @@
 //!
 //! A plain state machine. [`Writer::turn`] is driven by a thread of its own, or by a simulation.
 
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::batch::Commit;
 use crate::disk::{DiskFile, write_all};
 use crate::error::CommitError;
-use crate::log::Shared;
+use crate::index::Mark;
+use crate::log::checkpoint::Job;
 use crate::log::frame::{Builder, Lsn};
 use crate::log::recover::Tail;
 use crate::log::segment::{Files, Shortage};
 use crate::log::spare::Supply;
-use crate::state::{Op, Overlay, Prepared, State};
+use crate::log::{Shared, Start};
+use crate::state::{Op, Overlay, Prepared};
+use crate::store::Health;
 
 type Reply = oneshot::Sender<Result<Commit, CommitError>>;
 
@@ -39,6 +42,18 @@ pub(crate) struct Writer {
     /// Version of the last commit in the log.
     version: u64,
     frame: Builder,
+    limits: Limits,
+    /// Position of the last freeze.
+    frozen_at: Lsn,
+}
+
+/// When a checkpoint is due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of the layer.
+    pub layer: usize,
+    /// Bytes of log since the last one.
+    pub log: u64,
 }
 
 /// A group between its check and its acknowledgement.
@@ -56,17 +71,25 @@ enum Trouble {
 }
 
 impl Writer {
-    pub fn new(shared: Arc<Shared>, files: Files, tail: Tail, supply: Supply) -> Self {
+    pub fn new(shared: Arc<Shared>, files: Files, start: Start, supply: Supply, limits: Limits) -> Self {
         let version = shared.state().version();
-        let Tail { number, file, offset } = tail;
+        let Start { tail: Tail { number, file, offset }, mark } = start;
         let durable = files.lsn(number, offset);
-        Self { shared, files, supply, number, file, offset, durable, version, frame: Builder::new() }
+        let frozen_at = files.lsn(mark.segment, mark.offset);
+        let frame = Builder::new();
+        Self { shared, files, supply, number, file, offset, durable, version, frame, limits, frozen_at }
     }
 
     /// Decides a group: checks, writes, syncs, applies, answers. After a failure it only refuses.
     pub fn turn(&mut self, requests: Vec<Request>) {
         if let Some(reason) = self.shared.failure() {
             return refuse_all(requests, &CommitError::Stopped(reason));
+        }
+        // A statement of its own: the state's lock must be free while this waits.
+        let layer_bytes = self.shared.state().layer_bytes();
+        if !self.shared.checkpoints.hold_back(layer_bytes, self.limits.layer) {
+            self.shared.set_health(Health::Full);
+            return refuse_all(requests, &CommitError::Full);
         }
         let mut group = self.check(requests);
         if !group.accepted.is_empty() {
@@ -76,13 +99,31 @@ impl Writer {
                 Err(Trouble::Failed(reason)) => return group.refuse(&CommitError::Stopped(reason)),
             }
         }
-        let replies = self.apply(std::mem::take(&mut group.accepted));
+        let accepted = std::mem::take(&mut group.accepted);
+        let replies = match self.apply(accepted) {
+            Ok(replies) => replies,
+            Err(reason) => return group.refuse(&CommitError::Stopped(reason)),
+        };
         for (error, reply) in group.refused {
             answer(reply, Err(error));
         }
         for (version, reply) in replies {
             answer(reply, Ok(Commit { version }));
         }
+        self.freeze_if_due();
+    }
+
+    /// Starts a checkpoint if there is enough to write and none is under way.
+    fn freeze_if_due(&mut self) {
+        let due =
+            self.shared.state().layer_bytes() >= self.limits.layer || self.durable - self.frozen_at >= self.limits.log;
+        if !due || self.shared.checkpoints.is_running() || self.shared.failure().is_some() {
+            return;
+        }
+        let layer = self.shared.write().freeze();
+        self.frozen_at = self.durable;
+        let mark = Mark { version: self.version, segment: self.number, offset: self.offset };
+        self.shared.checkpoints.start(Job { layer, mark });
     }
 
     /// Writes a frame without batches. What is before it is then known to have been durable, so that later damage
@@ -105,7 +146,7 @@ impl Writer {
         let mut group = Group::default();
         let mut overlay = Overlay::default();
         let mut expecting = requests.iter().filter(|r| !r.batch.expect.is_empty()).count();
-        let state = read(&self.shared);
+        let state = self.shared.state();
         for Request { batch, encoded, reply } in requests {
             expecting -= usize::from(!batch.expect.is_empty());
             match overlay.check(&state, &batch.expect) {
@@ -158,17 +199,22 @@ impl Writer {
         }
     }
 
-    fn apply(&self, accepted: Vec<(Vec<Op>, Reply)>) -> Vec<(u64, Reply)> {
+    fn apply(&self, accepted: Vec<(Vec<Op>, Reply)>) -> Result<Vec<(u64, Reply)>, String> {
         if accepted.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let mut state = self.shared.state.write().unwrap_or_else(PoisonError::into_inner);
-        let replies = accepted.into_iter().map(|(ops, reply)| {
+        let mut state = self.shared.write();
+        let mut replies = Vec::with_capacity(accepted.len());
+        for (ops, reply) in accepted {
             let version = state.version() + 1;
-            state.apply(version, ops);
-            (version, reply)
-        });
-        replies.collect()
+            if let Err(e) = state.apply(version, ops) {
+                drop(state);
+                self.shared.fail(&e.to_string());
+                return Err(e.to_string());
+            }
+            replies.push((version, reply));
+        }
+        Ok(replies)
     }
 }
 
@@ -179,10 +225,6 @@ impl Group {
             answer(reply, Err(error.clone()));
         }
     }
-}
-
-fn read(shared: &Shared) -> RwLockReadGuard<'_, State> {
-    shared.state.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn refuse_all(requests: Vec<Request>, error: &CommitError) {

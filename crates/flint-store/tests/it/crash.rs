@@ -70,30 +70,39 @@ impl History {
     }
 }
 
-#[test]
-fn a_power_cut_at_any_call_loses_nothing_acknowledged() {
-    let mut seed = 0;
-    for cut in 1..200 {
-        for keep in [Keep::Nothing, Keep::Some, Keep::Some, Keep::Everything] {
-            seed += 1;
-            let mut rng = Rng::new(seed);
-            let mut history = History::new(seed);
-            let mut disk = SimDisk::new();
-            disk.power_off_at(cut);
-            for life in 0..3 {
-                history.live(&disk, 25);
-                let context = format!("seed {seed} cut {cut} {keep:?} life {life}");
-                if rng.chance(30) {
-                    // What a life after a mere kill has served must survive the power cut that follows.
-                    disk = disk.after_kill();
-                    history.recover(&disk, &context);
-                }
-                disk = disk.after_power_cut(keep, &mut rng);
+fn cut_power(seeds: std::ops::Range<u64>, first_cut: impl Fn(u64, &mut Rng) -> u64) {
+    let mut checkpoints = 0;
+    for seed in seeds {
+        let mut rng = Rng::new(seed);
+        let keep = [Keep::Nothing, Keep::Some, Keep::Some, Keep::Everything][rng.below(4) as usize];
+        let mut history = History::new(seed);
+        let mut disk = SimDisk::new();
+        disk.power_off_at(first_cut(seed, &mut rng));
+        for life in 0..4 {
+            history.live(&disk, 40);
+            let context = format!("seed {seed} {keep:?} life {life}");
+            if rng.chance(30) {
+                // What a life after a mere kill has served must survive the power cut that follows.
+                disk = disk.after_kill();
                 history.recover(&disk, &context);
-                disk.power_off_at(1 + disk.changes() + rng.below(60));
             }
+            disk = disk.after_power_cut(keep, &mut rng);
+            history.recover(&disk, &context);
+            disk.power_off_at(1 + disk.changes() + rng.below(500));
         }
+        checkpoints += u64::from(disk.content("/data/log/00000000000000000001").is_none());
     }
+    println!("{checkpoints} histories went beyond a checkpoint");
+}
+
+#[test]
+fn a_power_cut_at_any_call_of_a_first_life_loses_nothing_acknowledged() {
+    cut_power(0..250, |seed, _| seed + 1);
+}
+
+#[test]
+fn power_cuts_under_checkpoints_lose_nothing_acknowledged() {
+    cut_power(1000..1250, |_, rng| 250 + rng.below(1000));
 }
 
 #[test]

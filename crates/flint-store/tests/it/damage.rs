@@ -3,7 +3,7 @@
 use flint_store::testing::{Keep, Rng, SimDisk, World};
 use flint_store::{Batch, Direction, Error, Key, KeyRange, LogStore, Store};
 
-use crate::{SPACE, options};
+use crate::{SPACE, log_only as options};
 
 const BLOCK: usize = 4096;
 const SEGMENT: u64 = 32 << 10;
@@ -17,12 +17,12 @@ fn used(content: &[u8]) -> usize {
     last.next_multiple_of(BLOCK)
 }
 
-/// A store whose last two frames take three blocks and one; ends without a seal. Returns where they begin.
+/// A store whose last two frames take two blocks and one; ends without a seal. Returns where they begin.
 fn two_frames() -> (SimDisk, usize) {
     let disk = SimDisk::new();
     let (store, mut driver) = LogStore::open_driven("/data", options(&disk, SEGMENT)).unwrap();
     let mut start = 0;
-    for (n, len) in [(1, 10), (2, 9000), (3, 300)] {
+    for (n, len) in [(1, 10), (2, 5000), (3, 300)] {
         if n == 2 {
             start = used(&disk.content(segment(1)).unwrap());
         }
@@ -37,14 +37,15 @@ fn two_frames() -> (SimDisk, usize) {
 #[test]
 fn a_tail_torn_at_any_length_is_cut_off_and_written_on() {
     let (disk, start) = two_frames();
-    let end = start + 4 * BLOCK;
+    let end = start + 3 * BLOCK;
     assert_eq!(used(&disk.content(segment(1)).unwrap()), end);
     let mut last = 1;
     let mut seen = Vec::new();
     for len in start..=end {
-        for truncate in [false, true] {
+        // A file that ends early and one that goes on with zeros are read alike; a sample of the former will do.
+        for truncate in if len % 11 == 0 { &[false, true][..] } else { &[false] } {
             let copy = disk.after_power_cut(Keep::Everything, &mut Rng::new(0));
-            copy.edit(segment(1), |bytes| if truncate { bytes.truncate(len) } else { bytes[len..].fill(0) });
+            copy.edit(segment(1), |bytes| if *truncate { bytes.truncate(len) } else { bytes[len..].fill(0) });
             let (store, mut driver) = LogStore::open_driven("/data", options(&copy, SEGMENT)).unwrap();
             let version = store.version();
             assert!(version >= last, "{len}: a longer tail holds no less");
@@ -52,7 +53,7 @@ fn a_tail_torn_at_any_length_is_cut_off_and_written_on() {
             seen.push(version);
             for row in store.scan(SPACE, &KeyRange::all(), 9, Direction::Forward).unwrap() {
                 let n = row.key.parts().u64().unwrap();
-                assert_eq!((row.version, row.value), (n, vec![n as u8; [0, 10, 9000, 300][n as usize]].into()));
+                assert_eq!((row.version, row.value), (n, vec![n as u8; [0, 10, 5000, 300][n as usize]].into()));
             }
             if len % 97 == 0 {
                 let pending = store.commit(Batch::new().put(SPACE, Key::default().u64(9), "on"));
@@ -108,16 +109,16 @@ fn a_flipped_bit_is_refused_or_harmless() {
 #[test]
 fn a_flipped_bit_in_an_unsealed_tail_costs_at_most_that_tail() {
     let (disk, start) = two_frames();
-    for at in start..start + 4 * BLOCK {
+    for at in (start..start + 3 * BLOCK).step_by(5) {
         let copy = disk.after_power_cut(Keep::Everything, &mut Rng::new(0));
         copy.edit(segment(1), |bytes| bytes[at] ^= 1 << (at % 8));
         match LogStore::open_driven("/data", options(&copy, SEGMENT)) {
             Ok((store, _)) => {
                 let version = store.version();
-                assert!(version == 3 || (version == 2 && at >= start + 3 * BLOCK), "{at}: {version}");
-                assert_eq!(store.get(SPACE, &Key::default().u64(2)).unwrap().unwrap().value, vec![2; 9000]);
+                assert!(version == 3 || (version == 2 && at >= start + 2 * BLOCK), "{at}: {version}");
+                assert_eq!(store.get(SPACE, &Key::default().u64(2)).unwrap().unwrap().value, vec![2; 5000]);
             }
-            Err(Error::Damaged { .. }) => assert!(at < start + 3 * BLOCK),
+            Err(Error::Damaged { .. }) => assert!(at < start + 2 * BLOCK),
             Err(e) => panic!("{at}: {e}"),
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use flint_store::testing::SimDisk;
 use flint_store::{Batch, CommitError, Error, Health, Key, LogStore, Options, Store, stopped};
 
-use crate::{SPACE, options};
+use crate::{SPACE, log_only, options};
 
 const SEGMENT: u64 = 64 << 10;
 
@@ -16,8 +16,10 @@ fn put(n: u64) -> Batch {
 #[test]
 fn want_of_space_refuses_writes_and_heals() {
     let disk = SimDisk::new();
-    disk.set_capacity(Some(3 * SEGMENT));
-    let store = LogStore::open("/data", options(&disk, SEGMENT)).unwrap();
+    drop(LogStore::open("/data", log_only(&disk, SEGMENT)).unwrap());
+    let index = disk.content("/data/state.redb").unwrap().len() as u64;
+    disk.set_capacity(Some(index + 1000 + 3 * SEGMENT));
+    let store = LogStore::open("/data", log_only(&disk, SEGMENT)).unwrap();
     let mut n = 0;
     let error = loop {
         match store.commit(put(n)).wait() {

@@ -1,7 +1,6 @@
 //! Both engines pass the shared suite; the one on disk also after reopening.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use flint_store::testing::{SimDisk, World, suite};
 use flint_store::{LogStore, Options, Store};
@@ -22,8 +21,7 @@ fn the_log_passes_on_a_real_disk() {
 #[test]
 fn the_log_passes_on_a_simulated_disk() {
     suite(|journal_retention| {
-        let disk = Arc::new(SimDisk::new());
-        let options = Options { disk, segment_bytes: 256 << 10, journal_retention };
+        let options = Options { journal_retention, ..options(&SimDisk::new(), 256 << 10) };
         LogStore::open("/data", options).unwrap()
     });
 }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 
 use super::scalar::{self, TimeForm};
-use super::{Answer, Incoming, answer, internal, json, serialization};
+use super::{Answer, Incoming, answer, events, internal, json, serialization};
 use crate::shape::{Kind, Member, OperationModel, Place, ServiceModel, Shape, Shapes};
 
 const JSON: &str = "application/json";
@@ -108,8 +108,10 @@ pub fn encode(operation: &OperationModel, shapes: &Shapes, output: Output) -> Re
     let shape = shapes.output;
     let named = shape.members().iter().find(|m| m.place == Place::Status).and_then(|m| doc.int_of(m.name));
     let status = status.or(named.and_then(|n| u16::try_from(n).ok())).unwrap_or(operation.status);
+    let streams = matches!(body, Some(Body::Events(_)));
     let body = match shape.payload() {
         Some(payload) => match (body, doc.get(payload.name)) {
+            (Some(Body::Events(stream)), _) => events::encode(payload.shape, stream),
             (Some(body), _) => body,
             (None, Some(Doc::Blob(bytes))) => Body::Whole(bytes.clone()),
             (None, Some(Doc::Text(text))) => Body::Whole(Bytes::from(text.clone())),
@@ -119,7 +121,8 @@ pub fn encode(operation: &OperationModel, shapes: &Shapes, output: Output) -> Re
         None if status == 204 || !shape.members().iter().any(|m| m.place == Place::Body) => Body::empty(),
         None => Body::Whole(json::render(shape, &doc)?),
     };
-    let mut answer = answer(status, (status != 204).then_some(JSON), body);
+    let content_type = if streams { events::CONTENT_TYPE } else { JSON };
+    let mut answer = answer(status, (status != 204).then_some(content_type), body);
     headers(shape, &doc, &mut answer)?;
     Ok(answer)
 }

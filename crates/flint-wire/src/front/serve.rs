@@ -173,6 +173,11 @@ impl From<Body> for Outgoing {
         match body {
             Body::Whole(bytes) => Outgoing::Whole(Some(bytes).filter(|b| !b.is_empty())),
             Body::Stream(stream) => Outgoing::Stream(stream),
+            // The codec frames events; a service that answers them where its model has none ends here.
+            Body::Events(_) => {
+                let fault = Fault::server(500, "InternalFailure", "internal error");
+                Outgoing::Stream(Box::pin(futures_util::stream::once(async { Err(fault) })))
+            }
         }
     }
 }

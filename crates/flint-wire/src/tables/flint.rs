@@ -27,6 +27,14 @@ static OPERATIONS: &[OperationModel] = &[
         ..OperationModel::known("ListEnvironments", "POST", "/", 200, 1048576)
     },
     OperationModel {
+        shapes: Some(Shapes {
+            input: &S_LIST_FUNCTION_STATS_REQUEST,
+            output: &S_LIST_FUNCTION_STATS_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("ListFunctionStats", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
         shapes: Some(Shapes { input: &S_LIST_RUNTIMES_REQUEST, output: &S_LIST_RUNTIMES_RESPONSE, result_wrapper: "" }),
         ..OperationModel::known("ListRuntimes", "POST", "/", 200, 1048576)
     },
@@ -54,6 +62,14 @@ static S_COLD_START: Shape = Shape::new(
 
 static S_DOUBLE: Shape = Shape::new("Double", Kind::Double);
 
+static S_DURATION_BUCKET: Shape = Shape::new(
+    "DurationBucket",
+    Kind::Structure(&[Member::new("Count", "Count", &S_LONG), Member::new("UpToMs", "UpToMs", &S_DOUBLE)]),
+);
+
+static S_DURATION_BUCKET_LIST: Shape =
+    Shape::new("DurationBucketList", Kind::List(&Item { shape: &S_DURATION_BUCKET, wire: "member", flattened: false }));
+
 static S_ENVIRONMENT: Shape = Shape::new(
     "Environment",
     Kind::Structure(&[
@@ -76,6 +92,25 @@ static S_ENVIRONMENT_LIST: Shape =
 
 static S_FUNCTION_NAME: Shape = Shape { min: Some(1), max: Some(256), ..Shape::new("FunctionName", Kind::Text) };
 
+static S_FUNCTION_STATS: Shape = Shape::new(
+    "FunctionStats",
+    Kind::Structure(&[
+        Member::new("Busy", "Busy", &S_LONG),
+        Member::new("ColdStarts", "ColdStarts", &S_LONG),
+        Member::new("Durations", "Durations", &S_DURATION_BUCKET_LIST),
+        Member::new("Environments", "Environments", &S_LONG),
+        Member::new("Errors", "Errors", &S_LONG),
+        Member::new("FunctionName", "FunctionName", &S_STRING),
+        Member::new("Invocations", "Invocations", &S_LONG),
+        Member::new("MemoryReservedMb", "MemoryReservedMb", &S_LONG),
+        Member::new("MemoryUsedBytes", "MemoryUsedBytes", &S_LONG),
+        Member::new("Throttles", "Throttles", &S_LONG),
+    ]),
+);
+
+static S_FUNCTION_STATS_LIST: Shape =
+    Shape::new("FunctionStatsList", Kind::List(&Item { shape: &S_FUNCTION_STATS, wire: "member", flattened: false }));
+
 static S_LIST_ENVIRONMENTS_REQUEST: Shape = Shape::new(
     "ListEnvironmentsRequest",
     Kind::Structure(&[Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME)]),
@@ -84,6 +119,22 @@ static S_LIST_ENVIRONMENTS_REQUEST: Shape = Shape::new(
 static S_LIST_ENVIRONMENTS_RESPONSE: Shape = Shape::new(
     "ListEnvironmentsResponse",
     Kind::Structure(&[Member::new("Environments", "Environments", &S_ENVIRONMENT_LIST)]),
+);
+
+static S_LIST_FUNCTION_STATS_REQUEST: Shape = Shape::new(
+    "ListFunctionStatsRequest",
+    Kind::Structure(&[Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME)]),
+);
+
+static S_LIST_FUNCTION_STATS_RESPONSE: Shape = Shape::new(
+    "ListFunctionStatsResponse",
+    Kind::Structure(&[
+        Member::new("At", "At", &S_TIMESTAMP),
+        Member::new("Functions", "Functions", &S_FUNCTION_STATS_LIST),
+        Member::new("MemoryBudgetMb", "MemoryBudgetMb", &S_LONG),
+        Member::new("MemoryReservedMb", "MemoryReservedMb", &S_LONG),
+        Member::new("StartedAt", "StartedAt", &S_TIMESTAMP),
+    ]),
 );
 
 static S_LIST_RUNTIMES_REQUEST: Shape = Shape::new("ListRuntimesRequest", Kind::Structure(&[]));

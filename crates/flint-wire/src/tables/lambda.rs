@@ -33,7 +33,10 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("CreateAlias", "POST", "/2015-03-31/functions/{FunctionName}/aliases", 201, 69905067),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_CREATE_ALIAS_REQUEST, output: &S_ALIAS_CONFIGURATION, result_wrapper: "" }),
+        ..OperationModel::known("CreateAlias", "POST", "/2015-03-31/functions/{FunctionName}/aliases", 201, 69905067)
+    },
     OperationModel::known("CreateCapacityProvider", "POST", "/2025-11-30/capacity-providers", 202, 69905067),
     OperationModel::known("CreateCodeSigningConfig", "POST", "/2020-04-22/code-signing-configs", 201, 69905067),
     OperationModel::known("CreateEventSourceMapping", "POST", "/2015-03-31/event-source-mappings", 202, 69905067),
@@ -46,13 +49,16 @@ static OPERATIONS: &[OperationModel] = &[
         ..OperationModel::known("CreateFunction", "POST", "/2015-03-31/functions", 201, 69905067)
     },
     OperationModel::known("CreateFunctionUrlConfig", "POST", "/2021-10-31/functions/{FunctionName}/url", 201, 69905067),
-    OperationModel::known(
-        "DeleteAlias",
-        "DELETE",
-        "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
-        204,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_DELETE_ALIAS_REQUEST, output: &UNIT, result_wrapper: "" }),
+        ..OperationModel::known(
+            "DeleteAlias",
+            "DELETE",
+            "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+            204,
+            69905067,
+        )
+    },
     OperationModel::known(
         "DeleteCapacityProvider",
         "DELETE",
@@ -96,13 +102,16 @@ static OPERATIONS: &[OperationModel] = &[
         204,
         69905067,
     ),
-    OperationModel::known(
-        "DeleteFunctionConcurrency",
-        "DELETE",
-        "/2017-10-31/functions/{FunctionName}/concurrency",
-        204,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_DELETE_FUNCTION_CONCURRENCY_REQUEST, output: &UNIT, result_wrapper: "" }),
+        ..OperationModel::known(
+            "DeleteFunctionConcurrency",
+            "DELETE",
+            "/2017-10-31/functions/{FunctionName}/concurrency",
+            204,
+            69905067,
+        )
+    },
     OperationModel::known(
         "DeleteFunctionEventInvokeConfig",
         "DELETE",
@@ -117,13 +126,16 @@ static OPERATIONS: &[OperationModel] = &[
         204,
         69905067,
     ),
-    OperationModel::known(
-        "DeleteLayerVersion",
-        "DELETE",
-        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
-        204,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_DELETE_LAYER_VERSION_REQUEST, output: &UNIT, result_wrapper: "" }),
+        ..OperationModel::known(
+            "DeleteLayerVersion",
+            "DELETE",
+            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+            204,
+            69905067,
+        )
+    },
     OperationModel::known(
         "DeleteProvisionedConcurrencyConfig",
         "DELETE",
@@ -132,8 +144,18 @@ static OPERATIONS: &[OperationModel] = &[
         69905067,
     ),
     OperationModel::known("DeleteResourcePolicy", "DELETE", "/2026-07-09/resource-policy/{ResourceArn}", 204, 69905067),
-    OperationModel::known("GetAccountSettings", "GET", "/2016-08-19/account-settings", 200, 69905067),
-    OperationModel::known("GetAlias", "GET", "/2015-03-31/functions/{FunctionName}/aliases/{Name}", 200, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_ACCOUNT_SETTINGS_REQUEST,
+            output: &S_GET_ACCOUNT_SETTINGS_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("GetAccountSettings", "GET", "/2016-08-19/account-settings", 200, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_GET_ALIAS_REQUEST, output: &S_ALIAS_CONFIGURATION, result_wrapper: "" }),
+        ..OperationModel::known("GetAlias", "GET", "/2015-03-31/functions/{FunctionName}/aliases/{Name}", 200, 69905067)
+    },
     OperationModel::known(
         "GetCapacityProvider",
         "GET",
@@ -174,20 +196,34 @@ static OPERATIONS: &[OperationModel] = &[
         shapes: Some(Shapes { input: &S_GET_FUNCTION_REQUEST, output: &S_GET_FUNCTION_RESPONSE, result_wrapper: "" }),
         ..OperationModel::known("GetFunction", "GET", "/2015-03-31/functions/{FunctionName}", 200, 69905067)
     },
-    OperationModel::known(
-        "GetFunctionCodeSigningConfig",
-        "GET",
-        "/2020-06-30/functions/{FunctionName}/code-signing-config",
-        200,
-        69905067,
-    ),
-    OperationModel::known(
-        "GetFunctionConcurrency",
-        "GET",
-        "/2019-09-30/functions/{FunctionName}/concurrency",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST,
+            output: &S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetFunctionCodeSigningConfig",
+            "GET",
+            "/2020-06-30/functions/{FunctionName}/code-signing-config",
+            200,
+            69905067,
+        )
+    },
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_FUNCTION_CONCURRENCY_REQUEST,
+            output: &S_GET_FUNCTION_CONCURRENCY_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetFunctionConcurrency",
+            "GET",
+            "/2019-09-30/functions/{FunctionName}/concurrency",
+            200,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes {
             input: &S_GET_FUNCTION_CONFIGURATION_REQUEST,
@@ -209,13 +245,20 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known(
-        "GetFunctionRecursionConfig",
-        "GET",
-        "/2024-08-31/functions/{FunctionName}/recursion-config",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_FUNCTION_RECURSION_CONFIG_REQUEST,
+            output: &S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetFunctionRecursionConfig",
+            "GET",
+            "/2024-08-31/functions/{FunctionName}/recursion-config",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known(
         "GetFunctionScalingConfig",
         "GET",
@@ -224,14 +267,28 @@ static OPERATIONS: &[OperationModel] = &[
         69905067,
     ),
     OperationModel::known("GetFunctionUrlConfig", "GET", "/2021-10-31/functions/{FunctionName}/url", 200, 69905067),
-    OperationModel::known(
-        "GetLayerVersion",
-        "GET",
-        "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
-        200,
-        69905067,
-    ),
-    OperationModel::known("GetLayerVersionByArn", "GET", "/2018-10-31/layers?find=LayerVersion", 200, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_LAYER_VERSION_REQUEST,
+            output: &S_GET_LAYER_VERSION_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetLayerVersion",
+            "GET",
+            "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}",
+            200,
+            69905067,
+        )
+    },
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_LAYER_VERSION_BY_ARN_REQUEST,
+            output: &S_GET_LAYER_VERSION_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("GetLayerVersionByArn", "GET", "/2018-10-31/layers?find=LayerVersion", 200, 69905067)
+    },
     OperationModel::known(
         "GetLayerVersionPolicy",
         "GET",
@@ -248,26 +305,43 @@ static OPERATIONS: &[OperationModel] = &[
         69905067,
     ),
     OperationModel::known("GetResourcePolicy", "GET", "/2026-07-09/resource-policy/{ResourceArn}", 200, 69905067),
-    OperationModel::known(
-        "GetRuntimeManagementConfig",
-        "GET",
-        "/2021-07-20/functions/{FunctionName}/runtime-management-config",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST,
+            output: &S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetRuntimeManagementConfig",
+            "GET",
+            "/2021-07-20/functions/{FunctionName}/runtime-management-config",
+            200,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes { input: &S_INVOCATION_REQUEST, output: &S_INVOCATION_RESPONSE, result_wrapper: "" }),
         ..OperationModel::known("Invoke", "POST", "/2015-03-31/functions/{FunctionName}/invocations", 200, 6291456)
     },
     OperationModel::known("InvokeAsync", "POST", "/2014-11-13/functions/{FunctionName}/invoke-async", 202, 69905067),
-    OperationModel::known(
-        "InvokeWithResponseStream",
-        "POST",
-        "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
-        200,
-        69905067,
-    ),
-    OperationModel::known("ListAliases", "GET", "/2015-03-31/functions/{FunctionName}/aliases", 200, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_INVOKE_WITH_RESPONSE_STREAM_REQUEST,
+            output: &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "InvokeWithResponseStream",
+            "POST",
+            "/2021-11-15/functions/{FunctionName}/response-streaming-invocations",
+            200,
+            6291456,
+        )
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_LIST_ALIASES_REQUEST, output: &S_LIST_ALIASES_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("ListAliases", "GET", "/2015-03-31/functions/{FunctionName}/aliases", 200, 69905067)
+    },
     OperationModel::known("ListCapacityProviders", "GET", "/2025-11-30/capacity-providers", 200, 69905067),
     OperationModel::known("ListCodeSigningConfigs", "GET", "/2020-04-22/code-signing-configs", 200, 69905067),
     OperationModel::known(
@@ -308,8 +382,18 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("ListLayerVersions", "GET", "/2018-10-31/layers/{LayerName}/versions", 200, 69905067),
-    OperationModel::known("ListLayers", "GET", "/2018-10-31/layers", 200, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_LIST_LAYER_VERSIONS_REQUEST,
+            output: &S_LIST_LAYER_VERSIONS_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("ListLayerVersions", "GET", "/2018-10-31/layers/{LayerName}/versions", 200, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_LIST_LAYERS_REQUEST, output: &S_LIST_LAYERS_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("ListLayers", "GET", "/2018-10-31/layers", 200, 69905067)
+    },
     OperationModel::known(
         "ListProvisionedConcurrencyConfigs",
         "GET",
@@ -317,14 +401,24 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("ListTags", "GET", "/2017-03-31/tags/{Resource}", 200, 69905067),
-    OperationModel::known(
-        "ListVersionsByFunction",
-        "GET",
-        "/2015-03-31/functions/{FunctionName}/versions",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_LIST_TAGS_REQUEST, output: &S_LIST_TAGS_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("ListTags", "GET", "/2017-03-31/tags/{Resource}", 200, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_LIST_VERSIONS_BY_FUNCTION_REQUEST,
+            output: &S_LIST_VERSIONS_BY_FUNCTION_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "ListVersionsByFunction",
+            "GET",
+            "/2015-03-31/functions/{FunctionName}/versions",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known(
         "PauseDurableExecution",
         "POST",
@@ -332,8 +426,28 @@ static OPERATIONS: &[OperationModel] = &[
         202,
         69905067,
     ),
-    OperationModel::known("PublishLayerVersion", "POST", "/2018-10-31/layers/{LayerName}/versions", 201, 69905067),
-    OperationModel::known("PublishVersion", "POST", "/2015-03-31/functions/{FunctionName}/versions", 201, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_PUBLISH_LAYER_VERSION_REQUEST,
+            output: &S_PUBLISH_LAYER_VERSION_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("PublishLayerVersion", "POST", "/2018-10-31/layers/{LayerName}/versions", 201, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_PUBLISH_VERSION_REQUEST,
+            output: &S_FUNCTION_CONFIGURATION,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "PublishVersion",
+            "POST",
+            "/2015-03-31/functions/{FunctionName}/versions",
+            201,
+            69905067,
+        )
+    },
     OperationModel::known(
         "PutFunctionCodeSigningConfig",
         "PUT",
@@ -341,13 +455,16 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known(
-        "PutFunctionConcurrency",
-        "PUT",
-        "/2017-10-31/functions/{FunctionName}/concurrency",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_PUT_FUNCTION_CONCURRENCY_REQUEST, output: &S_CONCURRENCY, result_wrapper: "" }),
+        ..OperationModel::known(
+            "PutFunctionConcurrency",
+            "PUT",
+            "/2017-10-31/functions/{FunctionName}/concurrency",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known(
         "PutFunctionEventInvokeConfig",
         "PUT",
@@ -433,9 +550,24 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("TagResource", "POST", "/2017-03-31/tags/{Resource}", 204, 69905067),
-    OperationModel::known("UntagResource", "DELETE", "/2017-03-31/tags/{Resource}", 204, 69905067),
-    OperationModel::known("UpdateAlias", "PUT", "/2015-03-31/functions/{FunctionName}/aliases/{Name}", 200, 69905067),
+    OperationModel {
+        shapes: Some(Shapes { input: &S_TAG_RESOURCE_REQUEST, output: &UNIT, result_wrapper: "" }),
+        ..OperationModel::known("TagResource", "POST", "/2017-03-31/tags/{Resource}", 204, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_UNTAG_RESOURCE_REQUEST, output: &UNIT, result_wrapper: "" }),
+        ..OperationModel::known("UntagResource", "DELETE", "/2017-03-31/tags/{Resource}", 204, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_UPDATE_ALIAS_REQUEST, output: &S_ALIAS_CONFIGURATION, result_wrapper: "" }),
+        ..OperationModel::known(
+            "UpdateAlias",
+            "PUT",
+            "/2015-03-31/functions/{FunctionName}/aliases/{Name}",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known(
         "UpdateCapacityProvider",
         "PUT",
@@ -484,6 +616,7 @@ static OPERATIONS: &[OperationModel] = &[
 ];
 
 static ERRORS: &[ErrorModel] = &[
+    ErrorModel { code: "AliasLimitExceededException", message: "message", typed: true, headers: &[] },
     ErrorModel { code: "CodeArtifactUserDeletedException", message: "message", typed: true, headers: &[] },
     ErrorModel { code: "CodeArtifactUserFailedException", message: "message", typed: true, headers: &[] },
     ErrorModel { code: "CodeArtifactUserPendingException", message: "message", typed: true, headers: &[] },
@@ -558,6 +691,74 @@ static S_ACCELERATOR_CONFIG: Shape = Shape::new(
 
 static S_ACCELERATOR_MEMORY_GB: Shape = Shape::new("AcceleratorMemoryGB", Kind::Integer);
 
+static S_ACCOUNT_LIMIT: Shape = Shape::new(
+    "AccountLimit",
+    Kind::Structure(&[
+        Member::new("CodeSizeUnzipped", "CodeSizeUnzipped", &S_LONG),
+        Member::new("CodeSizeZipped", "CodeSizeZipped", &S_LONG),
+        Member::new("ConcurrentExecutions", "ConcurrentExecutions", &S_INTEGER),
+        Member::new("TotalCodeSize", "TotalCodeSize", &S_LONG),
+        Member::new(
+            "UnreservedConcurrentExecutions",
+            "UnreservedConcurrentExecutions",
+            &S_UNRESERVED_CONCURRENT_EXECUTIONS,
+        ),
+    ]),
+);
+
+static S_ACCOUNT_USAGE: Shape = Shape::new(
+    "AccountUsage",
+    Kind::Structure(&[
+        Member::new("FunctionCount", "FunctionCount", &S_LONG),
+        Member::new("TotalCodeSize", "TotalCodeSize", &S_LONG),
+    ]),
+);
+
+static S_ADDITIONAL_VERSION: Shape =
+    Shape { min: Some(1), max: Some(1024), pattern: Some("[0-9]+"), ..Shape::new("AdditionalVersion", Kind::Text) };
+
+static S_ADDITIONAL_VERSION_WEIGHTS: Shape = Shape::new(
+    "AdditionalVersionWeights",
+    Kind::Map(&Entries {
+        key: &S_ADDITIONAL_VERSION,
+        value: &S_WEIGHT,
+        key_wire: "key",
+        value_wire: "value",
+        flattened: false,
+    }),
+);
+
+static S_ALIAS: Shape = Shape {
+    min: Some(1),
+    max: Some(128),
+    pattern: Some("(?!^[0-9]+$)([a-zA-Z0-9-_]+)"),
+    ..Shape::new("Alias", Kind::Text)
+};
+
+static S_ALIAS_CONFIGURATION: Shape = Shape::new(
+    "AliasConfiguration",
+    Kind::Structure(&[
+        Member::new("AliasArn", "AliasArn", &S_FUNCTION_ARN),
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member::new("FunctionVersion", "FunctionVersion", &S_VERSION),
+        Member::new("Name", "Name", &S_ALIAS),
+        Member::new("RevisionId", "RevisionId", &S_STRING),
+        Member::new("RoutingConfig", "RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+    ]),
+);
+
+static S_ALIAS_LIST: Shape =
+    Shape::new("AliasList", Kind::List(&Item { shape: &S_ALIAS_CONFIGURATION, wire: "member", flattened: false }));
+
+static S_ALIAS_ROUTING_CONFIGURATION: Shape = Shape::new(
+    "AliasRoutingConfiguration",
+    Kind::Structure(&[Member::new(
+        "AdditionalVersionWeights",
+        "AdditionalVersionWeights",
+        &S_ADDITIONAL_VERSION_WEIGHTS,
+    )]),
+);
+
 static S_APPLICATION_LOG_LEVEL: Shape = Shape {
     one_of: &["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"],
     ..Shape::new("ApplicationLogLevel", Kind::Text)
@@ -615,6 +816,21 @@ static S_CODE_SIGNING_CONFIG_ARN: Shape = Shape {
     ..Shape::new("CodeSigningConfigArn", Kind::Text)
 };
 
+static S_COMPATIBLE_ARCHITECTURES: Shape = Shape {
+    min: Some(0),
+    max: Some(2),
+    ..Shape::new(
+        "CompatibleArchitectures",
+        Kind::List(&Item { shape: &S_ARCHITECTURE, wire: "member", flattened: false }),
+    )
+};
+
+static S_COMPATIBLE_RUNTIMES: Shape = Shape {
+    min: Some(0),
+    max: Some(15),
+    ..Shape::new("CompatibleRuntimes", Kind::List(&Item { shape: &S_RUNTIME, wire: "member", flattened: false }))
+};
+
 static S_CONCURRENCY: Shape = Shape::new(
     "Concurrency",
     Kind::Structure(&[Member::new(
@@ -622,6 +838,20 @@ static S_CONCURRENCY: Shape = Shape::new(
         "ReservedConcurrentExecutions",
         &S_RESERVED_CONCURRENT_EXECUTIONS,
     )]),
+);
+
+static S_CREATE_ALIAS_REQUEST: Shape = Shape::new(
+    "CreateAliasRequest",
+    Kind::Structure(&[
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member {
+            required: true,
+            ..Member::new("FunctionVersion", "FunctionVersion", &S_VERSION_WITH_LATEST_PUBLISHED)
+        },
+        Member { required: true, ..Member::new("Name", "Name", &S_ALIAS) },
+        Member::new("RoutingConfig", "RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+    ]),
 );
 
 static S_CREATE_FUNCTION_REQUEST: Shape = Shape::new(
@@ -656,7 +886,7 @@ static S_CREATE_FUNCTION_REQUEST: Shape = Shape::new(
         Member::new("LoggingConfig", "LoggingConfig", &S_LOGGING_CONFIG),
         Member::new("MemorySize", "MemorySize", &S_MEMORY_SIZE),
         Member { served: false, accepts: &["Zip"], ..Member::new("PackageType", "PackageType", &S_PACKAGE_TYPE) },
-        Member { served: false, ..Member::new("Publish", "Publish", &S_BOOLEAN) },
+        Member::new("Publish", "Publish", &S_BOOLEAN),
         Member { served: false, ..Member::new("PublishTo", "PublishTo", &S_FUNCTION_VERSION_LATEST_PUBLISHED) },
         Member { required: true, ..Member::new("Role", "Role", &S_ROLE_ARN) },
         Member::new("Runtime", "Runtime", &S_RUNTIME),
@@ -673,6 +903,23 @@ static S_CREATE_FUNCTION_REQUEST: Shape = Shape::new(
 static S_DEAD_LETTER_CONFIG: Shape = Shape::new(
     "DeadLetterConfig",
     Kind::Structure(&[Member { served: false, ..Member::new("TargetArn", "TargetArn", &S_RESOURCE_ARN) }]),
+);
+
+static S_DELETE_ALIAS_REQUEST: Shape = Shape::new(
+    "DeleteAliasRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member { place: Place::Uri, required: true, ..Member::new("Name", "Name", &S_ALIAS) },
+    ]),
+);
+
+static S_DELETE_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
+    "DeleteFunctionConcurrencyRequest",
+    Kind::Structure(&[Member {
+        place: Place::Uri,
+        required: true,
+        ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME)
+    }]),
 );
 
 static S_DELETE_FUNCTION_REQUEST: Shape = Shape::new(
@@ -693,6 +940,18 @@ static S_DELETE_FUNCTION_REQUEST: Shape = Shape::new(
 static S_DELETE_FUNCTION_RESPONSE: Shape = Shape::new(
     "DeleteFunctionResponse",
     Kind::Structure(&[Member { place: Place::Status, ..Member::new("StatusCode", "StatusCode", &S_INTEGER) }]),
+);
+
+static S_DELETE_LAYER_VERSION_REQUEST: Shape = Shape::new(
+    "DeleteLayerVersionRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("LayerName", "LayerName", &S_LAYER_NAME_OR_ARN) },
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("VersionNumber", "VersionNumber", &S_LAYER_VERSION_NUMBER)
+        },
+    ]),
 );
 
 static S_DESCRIPTION: Shape = Shape { min: Some(0), max: Some(256), ..Shape::new("Description", Kind::Text) };
@@ -950,6 +1209,62 @@ static S_FUNCTION_VERSION: Shape = Shape { one_of: &["ALL"], ..Shape::new("Funct
 static S_FUNCTION_VERSION_LATEST_PUBLISHED: Shape =
     Shape { one_of: &["LATEST_PUBLISHED"], ..Shape::new("FunctionVersionLatestPublished", Kind::Text) };
 
+static S_GET_ACCOUNT_SETTINGS_REQUEST: Shape = Shape::new("GetAccountSettingsRequest", Kind::Structure(&[]));
+
+static S_GET_ACCOUNT_SETTINGS_RESPONSE: Shape = Shape::new(
+    "GetAccountSettingsResponse",
+    Kind::Structure(&[
+        Member::new("AccountLimit", "AccountLimit", &S_ACCOUNT_LIMIT),
+        Member::new("AccountUsage", "AccountUsage", &S_ACCOUNT_USAGE),
+    ]),
+);
+
+static S_GET_ALIAS_REQUEST: Shape = Shape::new(
+    "GetAliasRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member { place: Place::Uri, required: true, ..Member::new("Name", "Name", &S_ALIAS) },
+    ]),
+);
+
+static S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape::new(
+    "GetFunctionCodeSigningConfigRequest",
+    Kind::Structure(&[Member {
+        place: Place::Uri,
+        required: true,
+        ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+    }]),
+);
+
+static S_GET_FUNCTION_CODE_SIGNING_CONFIG_RESPONSE: Shape = Shape::new(
+    "GetFunctionCodeSigningConfigResponse",
+    Kind::Structure(&[
+        Member {
+            required: true,
+            ..Member::new("CodeSigningConfigArn", "CodeSigningConfigArn", &S_CODE_SIGNING_CONFIG_ARN)
+        },
+        Member { required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+    ]),
+);
+
+static S_GET_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
+    "GetFunctionConcurrencyRequest",
+    Kind::Structure(&[Member {
+        place: Place::Uri,
+        required: true,
+        ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME)
+    }]),
+);
+
+static S_GET_FUNCTION_CONCURRENCY_RESPONSE: Shape = Shape::new(
+    "GetFunctionConcurrencyResponse",
+    Kind::Structure(&[Member::new(
+        "ReservedConcurrentExecutions",
+        "ReservedConcurrentExecutions",
+        &S_RESERVED_CONCURRENT_EXECUTIONS,
+    )]),
+);
+
 static S_GET_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape::new(
     "GetFunctionConfigurationRequest",
     Kind::Structure(&[
@@ -963,6 +1278,20 @@ static S_GET_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape::new(
             ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
         },
     ]),
+);
+
+static S_GET_FUNCTION_RECURSION_CONFIG_REQUEST: Shape = Shape::new(
+    "GetFunctionRecursionConfigRequest",
+    Kind::Structure(&[Member {
+        place: Place::Uri,
+        required: true,
+        ..Member::new("FunctionName", "FunctionName", &S_UNQUALIFIED_FUNCTION_NAME)
+    }]),
+);
+
+static S_GET_FUNCTION_RECURSION_CONFIG_RESPONSE: Shape = Shape::new(
+    "GetFunctionRecursionConfigResponse",
+    Kind::Structure(&[Member::new("RecursiveLoop", "RecursiveLoop", &S_RECURSIVE_LOOP)]),
 );
 
 static S_GET_FUNCTION_REQUEST: Shape = Shape::new(
@@ -988,6 +1317,66 @@ static S_GET_FUNCTION_RESPONSE: Shape = Shape::new(
         Member::new("Configuration", "Configuration", &S_FUNCTION_CONFIGURATION),
         Member::new("Tags", "Tags", &S_TAGS),
         Member::new("TagsError", "TagsError", &S_TAGS_ERROR),
+    ]),
+);
+
+static S_GET_LAYER_VERSION_BY_ARN_REQUEST: Shape = Shape::new(
+    "GetLayerVersionByArnRequest",
+    Kind::Structure(&[Member {
+        place: Place::Query,
+        required: true,
+        ..Member::new("Arn", "Arn", &S_LAYER_VERSION_ARN)
+    }]),
+);
+
+static S_GET_LAYER_VERSION_REQUEST: Shape = Shape::new(
+    "GetLayerVersionRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("LayerName", "LayerName", &S_LAYER_NAME_OR_ARN) },
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("VersionNumber", "VersionNumber", &S_LAYER_VERSION_NUMBER)
+        },
+    ]),
+);
+
+static S_GET_LAYER_VERSION_RESPONSE: Shape = Shape::new(
+    "GetLayerVersionResponse",
+    Kind::Structure(&[
+        Member::new("CompatibleArchitectures", "CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", "CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("Content", "Content", &S_LAYER_VERSION_CONTENT_OUTPUT),
+        Member::new("CreatedDate", "CreatedDate", &S_TIMESTAMP),
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member::new("LayerArn", "LayerArn", &S_LAYER_ARN),
+        Member::new("LayerVersionArn", "LayerVersionArn", &S_LAYER_VERSION_ARN),
+        Member::new("LicenseInfo", "LicenseInfo", &S_LICENSE_INFO),
+        Member::new("Version", "Version", &S_LAYER_VERSION_NUMBER),
+    ]),
+);
+
+static S_GET_RUNTIME_MANAGEMENT_CONFIG_REQUEST: Shape = Shape::new(
+    "GetRuntimeManagementConfigRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member {
+            place: Place::Query,
+            ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        },
+    ]),
+);
+
+static S_GET_RUNTIME_MANAGEMENT_CONFIG_RESPONSE: Shape = Shape::new(
+    "GetRuntimeManagementConfigResponse",
+    Kind::Structure(&[
+        Member::new("FunctionArn", "FunctionArn", &S_NAME_SPACED_FUNCTION_ARN),
+        Member::new("RuntimeVersionArn", "RuntimeVersionArn", &S_RUNTIME_VERSION_ARN),
+        Member::new("UpdateRuntimeOn", "UpdateRuntimeOn", &S_UPDATE_RUNTIME_ON),
     ]),
 );
 
@@ -1068,6 +1457,66 @@ static S_INVOCATION_RESPONSE: Shape = Shape::new(
 
 static S_INVOCATION_TYPE: Shape =
     Shape { one_of: &["Event", "RequestResponse", "DryRun"], ..Shape::new("InvocationType", Kind::Text) };
+
+static S_INVOKE_RESPONSE_STREAM_UPDATE: Shape = Shape::new(
+    "InvokeResponseStreamUpdate",
+    Kind::Structure(&[Member { place: Place::Payload, ..Member::new("Payload", "Payload", &S_BLOB) }]),
+);
+
+static S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT: Shape = Shape::new(
+    "InvokeWithResponseStreamCompleteEvent",
+    Kind::Structure(&[
+        Member::new("ErrorCode", "ErrorCode", &S_STRING),
+        Member::new("ErrorDetails", "ErrorDetails", &S_STRING),
+        Member::new("LogResult", "LogResult", &S_STRING),
+    ]),
+);
+
+static S_INVOKE_WITH_RESPONSE_STREAM_REQUEST: Shape = Shape::new(
+    "InvokeWithResponseStreamRequest",
+    Kind::Structure(&[
+        Member { place: Place::Header, ..Member::new("ClientContext", "x-amz-client-context", &S_STRING) },
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member {
+            place: Place::Header,
+            served: false,
+            accepts: &["RequestResponse", "DryRun"],
+            ..Member::new("InvocationType", "x-amz-invocation-type", &S_RESPONSE_STREAMING_INVOCATION_TYPE)
+        },
+        Member { place: Place::Header, ..Member::new("LogType", "x-amz-log-type", &S_LOG_TYPE) },
+        Member { place: Place::Payload, ..Member::new("Payload", "Payload", &S_BLOB) },
+        Member {
+            place: Place::Query,
+            ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        },
+        Member { place: Place::Header, served: false, ..Member::new("TenantId", "x-amz-tenant-id", &S_TENANT_ID) },
+    ]),
+);
+
+static S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE: Shape = Shape::new(
+    "InvokeWithResponseStreamResponse",
+    Kind::Structure(&[
+        Member {
+            place: Place::Payload,
+            ..Member::new("EventStream", "EventStream", &S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT)
+        },
+        Member { place: Place::Header, ..Member::new("ExecutedVersion", "x-amz-executed-version", &S_VERSION) },
+        Member { place: Place::Header, ..Member::new("ResponseStreamContentType", "content-type", &S_STRING) },
+        Member { place: Place::Status, ..Member::new("StatusCode", "StatusCode", &S_INTEGER) },
+    ]),
+);
+
+static S_INVOKE_WITH_RESPONSE_STREAM_RESPONSE_EVENT: Shape = Shape::new(
+    "InvokeWithResponseStreamResponseEvent",
+    Kind::Structure(&[
+        Member::new("InvokeComplete", "InvokeComplete", &S_INVOKE_WITH_RESPONSE_STREAM_COMPLETE_EVENT),
+        Member::new("PayloadChunk", "PayloadChunk", &S_INVOKE_RESPONSE_STREAM_UPDATE),
+    ]),
+);
 
 static S_KMS_KEY_ARN: Shape = Shape {
     min: Some(0),
@@ -1161,8 +1610,35 @@ static S_LAYER: Shape = Shape::new(
     ]),
 );
 
+static S_LAYER_ARN: Shape = Shape {
+    min: Some(1),
+    max: Some(2048),
+    pattern: Some(
+        "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+",
+    ),
+    ..Shape::new("LayerArn", Kind::Text)
+};
+
 static S_LAYER_LIST: Shape =
     Shape::new("LayerList", Kind::List(&Item { shape: &S_LAYER_VERSION_ARN, wire: "member", flattened: false }));
+
+static S_LAYER_NAME: Shape = Shape {
+    min: Some(1),
+    max: Some(140),
+    pattern: Some(
+        "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]+)|[a-zA-Z0-9-_]+",
+    ),
+    ..Shape::new("LayerName", Kind::Text)
+};
+
+static S_LAYER_NAME_OR_ARN: Shape = Shape {
+    min: Some(1),
+    max: Some(2048),
+    pattern: Some(
+        "(arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:layer:[a-zA-Z0-9-_]{1,140}|[a-zA-Z0-9-_]{1,140})",
+    ),
+    ..Shape::new("LayerNameOrArn", Kind::Text)
+};
 
 static S_LAYER_VERSION_ARN: Shape = Shape {
     min: Some(1),
@@ -1173,8 +1649,90 @@ static S_LAYER_VERSION_ARN: Shape = Shape {
     ..Shape::new("LayerVersionArn", Kind::Text)
 };
 
+static S_LAYER_VERSION_CONTENT_INPUT: Shape = Shape::new(
+    "LayerVersionContentInput",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("S3Bucket", "S3Bucket", &S_S3_BUCKET) },
+        Member { served: false, ..Member::new("S3Key", "S3Key", &S_S3_KEY) },
+        Member {
+            served: false,
+            ..Member::new("S3ObjectStorageMode", "S3ObjectStorageMode", &S_S3_OBJECT_STORAGE_MODE)
+        },
+        Member { served: false, ..Member::new("S3ObjectVersion", "S3ObjectVersion", &S_S3_OBJECT_VERSION) },
+        Member::new("ZipFile", "ZipFile", &S_BLOB),
+    ]),
+);
+
+static S_LAYER_VERSION_CONTENT_OUTPUT: Shape = Shape::new(
+    "LayerVersionContentOutput",
+    Kind::Structure(&[
+        Member::new("CodeSha256", "CodeSha256", &S_STRING),
+        Member::new("CodeSize", "CodeSize", &S_LONG),
+        Member::new("Location", "Location", &S_SENSITIVE_STRING_ON_SERVER_ONLY),
+        Member::new("ResolvedS3Object", "ResolvedS3Object", &S_RESOLVED_S3_OBJECT),
+        Member::new("SigningJobArn", "SigningJobArn", &S_ARN),
+        Member::new("SigningProfileVersionArn", "SigningProfileVersionArn", &S_ARN),
+    ]),
+);
+
+static S_LAYER_VERSION_NUMBER: Shape = Shape::new("LayerVersionNumber", Kind::Long);
+
+static S_LAYER_VERSIONS_LIST: Shape = Shape::new(
+    "LayerVersionsList",
+    Kind::List(&Item { shape: &S_LAYER_VERSIONS_LIST_ITEM, wire: "member", flattened: false }),
+);
+
+static S_LAYER_VERSIONS_LIST_ITEM: Shape = Shape::new(
+    "LayerVersionsListItem",
+    Kind::Structure(&[
+        Member::new("CompatibleArchitectures", "CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", "CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("CreatedDate", "CreatedDate", &S_TIMESTAMP),
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member::new("LayerVersionArn", "LayerVersionArn", &S_LAYER_VERSION_ARN),
+        Member::new("LicenseInfo", "LicenseInfo", &S_LICENSE_INFO),
+        Member::new("Version", "Version", &S_LAYER_VERSION_NUMBER),
+    ]),
+);
+
+static S_LAYERS_LIST: Shape =
+    Shape::new("LayersList", Kind::List(&Item { shape: &S_LAYERS_LIST_ITEM, wire: "member", flattened: false }));
+
+static S_LAYERS_LIST_ITEM: Shape = Shape::new(
+    "LayersListItem",
+    Kind::Structure(&[
+        Member::new("LatestMatchingVersion", "LatestMatchingVersion", &S_LAYER_VERSIONS_LIST_ITEM),
+        Member::new("LayerArn", "LayerArn", &S_LAYER_ARN),
+        Member::new("LayerName", "LayerName", &S_LAYER_NAME),
+    ]),
+);
+
 static S_LAYERS_REFERENCE_LIST: Shape =
     Shape::new("LayersReferenceList", Kind::List(&Item { shape: &S_LAYER, wire: "member", flattened: false }));
+
+static S_LICENSE_INFO: Shape =
+    Shape { min: Some(0), max: Some(512), pattern: Some(".*"), ..Shape::new("LicenseInfo", Kind::Text) };
+
+static S_LIST_ALIASES_REQUEST: Shape = Shape::new(
+    "ListAliasesRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member {
+            place: Place::Query,
+            ..Member::new("FunctionVersion", "FunctionVersion", &S_VERSION_WITH_LATEST_PUBLISHED)
+        },
+        Member { place: Place::Query, ..Member::new("Marker", "Marker", &S_STRING) },
+        Member { place: Place::Query, ..Member::new("MaxItems", "MaxItems", &S_MAX_LIST_ITEMS) },
+    ]),
+);
+
+static S_LIST_ALIASES_RESPONSE: Shape = Shape::new(
+    "ListAliasesResponse",
+    Kind::Structure(&[
+        Member::new("Aliases", "Aliases", &S_ALIAS_LIST),
+        Member::new("NextMarker", "NextMarker", &S_STRING),
+    ]),
+);
 
 static S_LIST_FUNCTIONS_REQUEST: Shape = Shape::new(
     "ListFunctionsRequest",
@@ -1196,6 +1754,82 @@ static S_LIST_FUNCTIONS_RESPONSE: Shape = Shape::new(
     Kind::Structure(&[
         Member::new("Functions", "Functions", &S_FUNCTION_LIST),
         Member::new("NextMarker", "NextMarker", &S_STRING),
+    ]),
+);
+
+static S_LIST_LAYER_VERSIONS_REQUEST: Shape = Shape::new(
+    "ListLayerVersionsRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Query,
+            ..Member::new("CompatibleArchitecture", "CompatibleArchitecture", &S_ARCHITECTURE)
+        },
+        Member { place: Place::Query, ..Member::new("CompatibleRuntime", "CompatibleRuntime", &S_RUNTIME) },
+        Member { place: Place::Uri, required: true, ..Member::new("LayerName", "LayerName", &S_LAYER_NAME_OR_ARN) },
+        Member { place: Place::Query, ..Member::new("Marker", "Marker", &S_STRING) },
+        Member { place: Place::Query, ..Member::new("MaxItems", "MaxItems", &S_MAX_LAYER_LIST_ITEMS) },
+    ]),
+);
+
+static S_LIST_LAYER_VERSIONS_RESPONSE: Shape = Shape::new(
+    "ListLayerVersionsResponse",
+    Kind::Structure(&[
+        Member::new("LayerVersions", "LayerVersions", &S_LAYER_VERSIONS_LIST),
+        Member::new("NextMarker", "NextMarker", &S_STRING),
+    ]),
+);
+
+static S_LIST_LAYERS_REQUEST: Shape = Shape::new(
+    "ListLayersRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Query,
+            ..Member::new("CompatibleArchitecture", "CompatibleArchitecture", &S_ARCHITECTURE)
+        },
+        Member { place: Place::Query, ..Member::new("CompatibleRuntime", "CompatibleRuntime", &S_RUNTIME) },
+        Member { place: Place::Query, ..Member::new("Marker", "Marker", &S_STRING) },
+        Member { place: Place::Query, ..Member::new("MaxItems", "MaxItems", &S_MAX_LAYER_LIST_ITEMS) },
+    ]),
+);
+
+static S_LIST_LAYERS_RESPONSE: Shape = Shape::new(
+    "ListLayersResponse",
+    Kind::Structure(&[
+        Member::new("Layers", "Layers", &S_LAYERS_LIST),
+        Member::new("NextMarker", "NextMarker", &S_STRING),
+    ]),
+);
+
+static S_LIST_TAGS_REQUEST: Shape = Shape::new(
+    "ListTagsRequest",
+    Kind::Structure(&[Member {
+        place: Place::Uri,
+        required: true,
+        ..Member::new("Resource", "Resource", &S_TAGGABLE_RESOURCE)
+    }]),
+);
+
+static S_LIST_TAGS_RESPONSE: Shape =
+    Shape::new("ListTagsResponse", Kind::Structure(&[Member::new("Tags", "Tags", &S_TAGS)]));
+
+static S_LIST_VERSIONS_BY_FUNCTION_REQUEST: Shape = Shape::new(
+    "ListVersionsByFunctionRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member { place: Place::Query, ..Member::new("Marker", "Marker", &S_STRING) },
+        Member { place: Place::Query, ..Member::new("MaxItems", "MaxItems", &S_MAX_LIST_ITEMS) },
+    ]),
+);
+
+static S_LIST_VERSIONS_BY_FUNCTION_RESPONSE: Shape = Shape::new(
+    "ListVersionsByFunctionResponse",
+    Kind::Structure(&[
+        Member::new("NextMarker", "NextMarker", &S_STRING),
+        Member::new("Versions", "Versions", &S_FUNCTION_LIST),
     ]),
 );
 
@@ -1236,6 +1870,9 @@ static S_MASTER_REGION: Shape = Shape {
     ..Shape::new("MasterRegion", Kind::Text)
 };
 
+static S_MAX_LAYER_LIST_ITEMS: Shape =
+    Shape { min: Some(1), max: Some(50), ..Shape::new("MaxLayerListItems", Kind::Integer) };
+
 static S_MAX_LIST_ITEMS: Shape = Shape { min: Some(1), max: Some(10000), ..Shape::new("MaxListItems", Kind::Integer) };
 
 static S_MEMORY_SIZE: Shape = Shape { min: Some(128), max: Some(10240), ..Shape::new("MemorySize", Kind::Integer) };
@@ -1272,6 +1909,61 @@ static S_PACKAGE_TYPE: Shape = Shape { one_of: &["Zip", "Image"], ..Shape::new("
 static S_PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Shape =
     Shape { min: Some(1), max: Some(1600), ..Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::Integer) };
 
+static S_PUBLISH_LAYER_VERSION_REQUEST: Shape = Shape::new(
+    "PublishLayerVersionRequest",
+    Kind::Structure(&[
+        Member::new("CompatibleArchitectures", "CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", "CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member { required: true, ..Member::new("Content", "Content", &S_LAYER_VERSION_CONTENT_INPUT) },
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member { place: Place::Uri, required: true, ..Member::new("LayerName", "LayerName", &S_LAYER_NAME_OR_ARN) },
+        Member::new("LicenseInfo", "LicenseInfo", &S_LICENSE_INFO),
+    ]),
+);
+
+static S_PUBLISH_LAYER_VERSION_RESPONSE: Shape = Shape::new(
+    "PublishLayerVersionResponse",
+    Kind::Structure(&[
+        Member::new("CompatibleArchitectures", "CompatibleArchitectures", &S_COMPATIBLE_ARCHITECTURES),
+        Member::new("CompatibleRuntimes", "CompatibleRuntimes", &S_COMPATIBLE_RUNTIMES),
+        Member::new("Content", "Content", &S_LAYER_VERSION_CONTENT_OUTPUT),
+        Member::new("CreatedDate", "CreatedDate", &S_TIMESTAMP),
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member::new("LayerArn", "LayerArn", &S_LAYER_ARN),
+        Member::new("LayerVersionArn", "LayerVersionArn", &S_LAYER_VERSION_ARN),
+        Member::new("LicenseInfo", "LicenseInfo", &S_LICENSE_INFO),
+        Member::new("Version", "Version", &S_LAYER_VERSION_NUMBER),
+    ]),
+);
+
+static S_PUBLISH_VERSION_REQUEST: Shape = Shape::new(
+    "PublishVersionRequest",
+    Kind::Structure(&[
+        Member::new("CodeSha256", "CodeSha256", &S_STRING),
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member { served: false, ..Member::new("PublishTo", "PublishTo", &S_FUNCTION_VERSION_LATEST_PUBLISHED) },
+        Member::new("RevisionId", "RevisionId", &S_STRING),
+    ]),
+);
+
+static S_PUT_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
+    "PutFunctionConcurrencyRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member {
+            required: true,
+            ..Member::new(
+                "ReservedConcurrentExecutions",
+                "ReservedConcurrentExecutions",
+                &S_RESERVED_CONCURRENT_EXECUTIONS,
+            )
+        },
+    ]),
+);
+
+static S_RECURSIVE_LOOP: Shape = Shape { one_of: &["Allow", "Terminate"], ..Shape::new("RecursiveLoop", Kind::Text) };
+
 static S_RESERVED_CONCURRENT_EXECUTIONS: Shape =
     Shape { min: Some(0), ..Shape::new("ReservedConcurrentExecutions", Kind::Integer) };
 
@@ -1290,6 +1982,9 @@ static S_RESOURCE_ARN: Shape = Shape {
     pattern: Some("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()"),
     ..Shape::new("ResourceArn", Kind::Text)
 };
+
+static S_RESPONSE_STREAMING_INVOCATION_TYPE: Shape =
+    Shape { one_of: &["RequestResponse", "DryRun"], ..Shape::new("ResponseStreamingInvocationType", Kind::Text) };
 
 static S_RETENTION_PERIOD_IN_DAYS: Shape =
     Shape { min: Some(1), max: Some(90), ..Shape::new("RetentionPeriodInDays", Kind::Integer) };
@@ -1483,11 +2178,31 @@ static S_TAG_KEY: Shape = Shape {
     ..Shape::new("TagKey", Kind::Text)
 };
 
+static S_TAG_KEY_LIST: Shape =
+    Shape::new("TagKeyList", Kind::List(&Item { shape: &S_TAG_KEY, wire: "member", flattened: false }));
+
+static S_TAG_RESOURCE_REQUEST: Shape = Shape::new(
+    "TagResourceRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("Resource", "Resource", &S_TAGGABLE_RESOURCE) },
+        Member { required: true, ..Member::new("Tags", "Tags", &S_TAGS) },
+    ]),
+);
+
 static S_TAG_VALUE: Shape = Shape {
     min: Some(0),
     max: Some(256),
     pattern: Some("([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)"),
     ..Shape::new("TagValue", Kind::Text)
+};
+
+static S_TAGGABLE_RESOURCE: Shape = Shape {
+    min: Some(1),
+    max: Some(10000),
+    pattern: Some(
+        "arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:(function:[a-zA-Z0-9-_]+(:(\\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
+    ),
+    ..Shape::new("TaggableResource", Kind::Text)
 };
 
 static S_TAGS: Shape = Shape::new(
@@ -1557,6 +2272,38 @@ static S_TRACING_CONFIG_RESPONSE: Shape =
 
 static S_TRACING_MODE: Shape = Shape { one_of: &["Active", "PassThrough"], ..Shape::new("TracingMode", Kind::Text) };
 
+static S_UNQUALIFIED_FUNCTION_NAME: Shape = Shape {
+    min: Some(1),
+    max: Some(140),
+    pattern: Some(
+        "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)",
+    ),
+    ..Shape::new("UnqualifiedFunctionName", Kind::Text)
+};
+
+static S_UNRESERVED_CONCURRENT_EXECUTIONS: Shape =
+    Shape { min: Some(0), ..Shape::new("UnreservedConcurrentExecutions", Kind::Integer) };
+
+static S_UNTAG_RESOURCE_REQUEST: Shape = Shape::new(
+    "UntagResourceRequest",
+    Kind::Structure(&[
+        Member { place: Place::Uri, required: true, ..Member::new("Resource", "Resource", &S_TAGGABLE_RESOURCE) },
+        Member { place: Place::Query, required: true, ..Member::new("TagKeys", "tagKeys", &S_TAG_KEY_LIST) },
+    ]),
+);
+
+static S_UPDATE_ALIAS_REQUEST: Shape = Shape::new(
+    "UpdateAliasRequest",
+    Kind::Structure(&[
+        Member::new("Description", "Description", &S_DESCRIPTION),
+        Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
+        Member::new("FunctionVersion", "FunctionVersion", &S_VERSION_WITH_LATEST_PUBLISHED),
+        Member { place: Place::Uri, required: true, ..Member::new("Name", "Name", &S_ALIAS) },
+        Member::new("RevisionId", "RevisionId", &S_STRING),
+        Member::new("RoutingConfig", "RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+    ]),
+);
+
 static S_UPDATE_FUNCTION_CODE_REQUEST: Shape = Shape::new(
     "UpdateFunctionCodeRequest",
     Kind::Structure(&[
@@ -1568,7 +2315,7 @@ static S_UPDATE_FUNCTION_CODE_REQUEST: Shape = Shape::new(
         Member::new("DryRun", "DryRun", &S_BOOLEAN),
         Member { place: Place::Uri, required: true, ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME) },
         Member { served: false, ..Member::new("ImageUri", "ImageUri", &S_STRING) },
-        Member { served: false, ..Member::new("Publish", "Publish", &S_BOOLEAN) },
+        Member::new("Publish", "Publish", &S_BOOLEAN),
         Member { served: false, ..Member::new("PublishTo", "PublishTo", &S_FUNCTION_VERSION_LATEST_PUBLISHED) },
         Member::new("RevisionId", "RevisionId", &S_STRING),
         Member { served: false, ..Member::new("S3Bucket", "S3Bucket", &S_S3_BUCKET) },
@@ -1615,8 +2362,18 @@ static S_UPDATE_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape::new(
     ]),
 );
 
+static S_UPDATE_RUNTIME_ON: Shape =
+    Shape { one_of: &["Auto", "Manual", "FunctionUpdate"], ..Shape::new("UpdateRuntimeOn", Kind::Text) };
+
 static S_VERSION: Shape =
     Shape { min: Some(1), max: Some(1024), pattern: Some("(\\$LATEST|[0-9]+)"), ..Shape::new("Version", Kind::Text) };
+
+static S_VERSION_WITH_LATEST_PUBLISHED: Shape = Shape {
+    min: Some(1),
+    max: Some(1024),
+    pattern: Some("(\\$LATEST(\\.PUBLISHED)?|[0-9]+)"),
+    ..Shape::new("VersionWithLatestPublished", Kind::Text)
+};
 
 static S_VPC_CONFIG: Shape = Shape::new(
     "VpcConfig",
@@ -1641,6 +2398,8 @@ static S_VPC_CONFIG_RESPONSE: Shape = Shape::new(
 );
 
 static S_VPC_ID: Shape = Shape::new("VpcId", Kind::Text);
+
+static S_WEIGHT: Shape = Shape::new("Weight", Kind::Double);
 
 static S_WORKING_DIRECTORY: Shape =
     Shape { min: Some(0), max: Some(1000), ..Shape::new("WorkingDirectory", Kind::Text) };

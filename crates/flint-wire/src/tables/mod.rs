@@ -3,6 +3,7 @@
 //! The shape tables of every modelled service.
 
 pub mod flint;
+pub mod iam;
 pub mod lambda;
 pub mod logs;
 pub mod sts;
@@ -10,4 +11,5 @@ pub mod sts;
 use crate::shape::ServiceModel;
 
 /// Sorted by name.
-pub static SERVICES: &[&ServiceModel] = &[&flint::SERVICE, &lambda::SERVICE, &logs::SERVICE, &sts::SERVICE];
+pub static SERVICES: &[&ServiceModel] =
+    &[&flint::SERVICE, &iam::SERVICE, &lambda::SERVICE, &logs::SERVICE, &sts::SERVICE];

@@ -18,7 +18,14 @@ pub static SERVICE: ServiceModel = ServiceModel {
 };
 
 static OPERATIONS: &[OperationModel] = &[
-    OperationModel::known("AssumeRole", "POST", "/", 200, 1048576),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_ASSUME_ROLE_REQUEST,
+            output: &S_ASSUME_ROLE_RESPONSE,
+            result_wrapper: "AssumeRoleResult",
+        }),
+        ..OperationModel::known("AssumeRole", "POST", "/", 200, 1048576)
+    },
     OperationModel::known("AssumeRoleWithSAML", "POST", "/", 200, 1048576),
     OperationModel::known("AssumeRoleWithWebIdentity", "POST", "/", 200, 1048576),
     OperationModel::known("AssumeRoot", "POST", "/", 200, 1048576),
@@ -34,11 +41,75 @@ static OPERATIONS: &[OperationModel] = &[
     },
     OperationModel::known("GetDelegatedAccessToken", "POST", "/", 200, 1048576),
     OperationModel::known("GetFederationToken", "POST", "/", 200, 1048576),
-    OperationModel::known("GetSessionToken", "POST", "/", 200, 1048576),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_SESSION_TOKEN_REQUEST,
+            output: &S_GET_SESSION_TOKEN_RESPONSE,
+            result_wrapper: "GetSessionTokenResult",
+        }),
+        ..OperationModel::known("GetSessionToken", "POST", "/", 200, 1048576)
+    },
     OperationModel::known("GetWebIdentityToken", "POST", "/", 200, 1048576),
 ];
 
-static ERRORS: &[ErrorModel] = &[];
+static ERRORS: &[ErrorModel] = &[
+    ErrorModel { code: "ExpiredTokenException", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "MalformedPolicyDocument", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "PackedPolicyTooLarge", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "RegionDisabledException", message: "message", typed: false, headers: &[] },
+];
+
+static S_ASSUME_ROLE_REQUEST: Shape = Shape::new(
+    "AssumeRoleRequest",
+    Kind::Structure(&[
+        Member::new("DurationSeconds", "DurationSeconds", &S_ROLE_DURATION_SECONDS_TYPE),
+        Member { served: false, ..Member::new("ExternalId", "ExternalId", &S_EXTERNAL_ID_TYPE) },
+        Member {
+            served: false,
+            ..Member::new("MinimumSessionTokenSize", "MinimumSessionTokenSize", &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE)
+        },
+        Member { served: false, ..Member::new("Policy", "Policy", &S_UNRESTRICTED_SESSION_POLICY_DOCUMENT_TYPE) },
+        Member { served: false, ..Member::new("PolicyArns", "PolicyArns", &S_POLICY_DESCRIPTOR_LIST_TYPE) },
+        Member { served: false, ..Member::new("ProvidedContexts", "ProvidedContexts", &S_PROVIDED_CONTEXTS_LIST_TYPE) },
+        Member { required: true, ..Member::new("RoleArn", "RoleArn", &S_ARN_TYPE) },
+        Member { required: true, ..Member::new("RoleSessionName", "RoleSessionName", &S_ROLE_SESSION_NAME_TYPE) },
+        Member { served: false, ..Member::new("SerialNumber", "SerialNumber", &S_SERIAL_NUMBER_TYPE) },
+        Member { served: false, ..Member::new("SourceIdentity", "SourceIdentity", &S_SOURCE_IDENTITY_TYPE) },
+        Member { served: false, ..Member::new("Tags", "Tags", &S_TAG_LIST_TYPE) },
+        Member { served: false, ..Member::new("TokenCode", "TokenCode", &S_TOKEN_CODE_TYPE) },
+        Member { served: false, ..Member::new("TransitiveTagKeys", "TransitiveTagKeys", &S_TAG_KEY_LIST_TYPE) },
+    ]),
+);
+
+static S_ASSUME_ROLE_RESPONSE: Shape = Shape::new(
+    "AssumeRoleResponse",
+    Kind::Structure(&[
+        Member::new("AssumedRoleUser", "AssumedRoleUser", &S_ASSUMED_ROLE_USER),
+        Member::new("Credentials", "Credentials", &S_CREDENTIALS),
+        Member::new("PackedPolicySize", "PackedPolicySize", &S_NON_NEGATIVE_INTEGER_TYPE),
+        Member::new("SessionTokenSize", "SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+        Member::new("SessionTokenUtilization", "SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+        Member::new("SourceIdentity", "SourceIdentity", &S_SOURCE_IDENTITY_TYPE),
+    ]),
+);
+
+static S_ASSUMED_ROLE_USER: Shape = Shape::new(
+    "AssumedRoleUser",
+    Kind::Structure(&[
+        Member { required: true, ..Member::new("Arn", "Arn", &S_ARN_TYPE) },
+        Member { required: true, ..Member::new("AssumedRoleId", "AssumedRoleId", &S_ASSUMED_ROLE_ID_TYPE) },
+    ]),
+);
+
+static S_CREDENTIALS: Shape = Shape::new(
+    "Credentials",
+    Kind::Structure(&[
+        Member { required: true, ..Member::new("AccessKeyId", "AccessKeyId", &S_ACCESS_KEY_ID_TYPE) },
+        Member { required: true, ..Member::new("Expiration", "Expiration", &S_DATE_TYPE) },
+        Member { required: true, ..Member::new("SecretAccessKey", "SecretAccessKey", &S_ACCESS_KEY_SECRET_TYPE) },
+        Member { required: true, ..Member::new("SessionToken", "SessionToken", &S_TOKEN_TYPE) },
+    ]),
+);
 
 static S_GET_CALLER_IDENTITY_REQUEST: Shape = Shape::new("GetCallerIdentityRequest", Kind::Structure(&[]));
 
@@ -51,6 +122,63 @@ static S_GET_CALLER_IDENTITY_RESPONSE: Shape = Shape::new(
     ]),
 );
 
+static S_GET_SESSION_TOKEN_REQUEST: Shape = Shape::new(
+    "GetSessionTokenRequest",
+    Kind::Structure(&[
+        Member::new("DurationSeconds", "DurationSeconds", &S_DURATION_SECONDS_TYPE),
+        Member {
+            served: false,
+            ..Member::new("MinimumSessionTokenSize", "MinimumSessionTokenSize", &S_MINIMUM_SESSION_TOKEN_SIZE_TYPE)
+        },
+        Member { served: false, ..Member::new("SerialNumber", "SerialNumber", &S_SERIAL_NUMBER_TYPE) },
+        Member { served: false, ..Member::new("TokenCode", "TokenCode", &S_TOKEN_CODE_TYPE) },
+    ]),
+);
+
+static S_GET_SESSION_TOKEN_RESPONSE: Shape = Shape::new(
+    "GetSessionTokenResponse",
+    Kind::Structure(&[
+        Member::new("Credentials", "Credentials", &S_CREDENTIALS),
+        Member::new("SessionTokenSize", "SessionTokenSize", &S_SESSION_TOKEN_SIZE_TYPE),
+        Member::new("SessionTokenUtilization", "SessionTokenUtilization", &S_SESSION_TOKEN_UTILIZATION_TYPE),
+    ]),
+);
+
+static S_POLICY_DESCRIPTOR_TYPE: Shape = Shape::new(
+    "PolicyDescriptorType",
+    Kind::Structure(&[Member { served: false, ..Member::new("arn", "arn", &S_ARN_TYPE) }]),
+);
+
+static S_PROVIDED_CONTEXT: Shape = Shape::new(
+    "ProvidedContext",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("ContextAssertion", "ContextAssertion", &S_CONTEXT_ASSERTION_TYPE) },
+        Member { served: false, ..Member::new("ProviderArn", "ProviderArn", &S_ARN_TYPE) },
+    ]),
+);
+
+static S_PROVIDED_CONTEXTS_LIST_TYPE: Shape = Shape {
+    min: Some(1),
+    max: Some(5),
+    ..Shape::new(
+        "ProvidedContextsListType",
+        Kind::List(&Item { shape: &S_PROVIDED_CONTEXT, wire: "member", flattened: false }),
+    )
+};
+
+static S_TAG: Shape = Shape::new(
+    "Tag",
+    Kind::Structure(&[
+        Member { required: true, served: false, ..Member::new("Key", "Key", &S_TAG_KEY_TYPE) },
+        Member { required: true, served: false, ..Member::new("Value", "Value", &S_TAG_VALUE_TYPE) },
+    ]),
+);
+
+static S_ACCESS_KEY_ID_TYPE: Shape =
+    Shape { min: Some(16), max: Some(128), pattern: Some("[\\w]*"), ..Shape::new("accessKeyIdType", Kind::Text) };
+
+static S_ACCESS_KEY_SECRET_TYPE: Shape = Shape { sensitive: true, ..Shape::new("accessKeySecretType", Kind::Text) };
+
 static S_ACCOUNT_TYPE: Shape = Shape::new("accountType", Kind::Text);
 
 static S_ARN_TYPE: Shape = Shape {
@@ -58,6 +186,103 @@ static S_ARN_TYPE: Shape = Shape {
     max: Some(2048),
     pattern: Some("[\\u0009\\u000A\\u000D\\u0020-\\u007E\\u0085\\u00A0-\\uD7FF\\uE000-\\uFFFD\\u10000-\\u10FFFF]+"),
     ..Shape::new("arnType", Kind::Text)
+};
+
+static S_ASSUMED_ROLE_ID_TYPE: Shape = Shape {
+    min: Some(2),
+    max: Some(193),
+    pattern: Some("[\\w+=,.@:-]*"),
+    ..Shape::new("assumedRoleIdType", Kind::Text)
+};
+
+static S_CONTEXT_ASSERTION_TYPE: Shape =
+    Shape { min: Some(4), max: Some(2048), ..Shape::new("contextAssertionType", Kind::Text) };
+
+static S_DATE_TYPE: Shape = Shape::new("dateType", Kind::Timestamp);
+
+static S_DURATION_SECONDS_TYPE: Shape =
+    Shape { min: Some(900), max: Some(129600), ..Shape::new("durationSecondsType", Kind::Integer) };
+
+static S_EXTERNAL_ID_TYPE: Shape = Shape {
+    min: Some(2),
+    max: Some(1224),
+    pattern: Some("[\\w+=,.@:\\/-]*"),
+    ..Shape::new("externalIdType", Kind::Text)
+};
+
+static S_MINIMUM_SESSION_TOKEN_SIZE_TYPE: Shape =
+    Shape { min: Some(0), max: Some(4096), ..Shape::new("minimumSessionTokenSizeType", Kind::Integer) };
+
+static S_NON_NEGATIVE_INTEGER_TYPE: Shape =
+    Shape { min: Some(0), ..Shape::new("nonNegativeIntegerType", Kind::Integer) };
+
+static S_POLICY_DESCRIPTOR_LIST_TYPE: Shape = Shape::new(
+    "policyDescriptorListType",
+    Kind::List(&Item { shape: &S_POLICY_DESCRIPTOR_TYPE, wire: "member", flattened: false }),
+);
+
+static S_ROLE_DURATION_SECONDS_TYPE: Shape =
+    Shape { min: Some(900), max: Some(43200), ..Shape::new("roleDurationSecondsType", Kind::Integer) };
+
+static S_ROLE_SESSION_NAME_TYPE: Shape = Shape {
+    min: Some(2),
+    max: Some(64),
+    pattern: Some("[\\w+=,.@-]*"),
+    ..Shape::new("roleSessionNameType", Kind::Text)
+};
+
+static S_SERIAL_NUMBER_TYPE: Shape = Shape {
+    min: Some(9),
+    max: Some(256),
+    pattern: Some("[\\w+=/:,.@-]*"),
+    ..Shape::new("serialNumberType", Kind::Text)
+};
+
+static S_SESSION_TOKEN_SIZE_TYPE: Shape = Shape { min: Some(0), ..Shape::new("sessionTokenSizeType", Kind::Integer) };
+
+static S_SESSION_TOKEN_UTILIZATION_TYPE: Shape =
+    Shape { min: Some(0), ..Shape::new("sessionTokenUtilizationType", Kind::Integer) };
+
+static S_SOURCE_IDENTITY_TYPE: Shape = Shape {
+    min: Some(2),
+    max: Some(64),
+    pattern: Some("[\\w+=,.@-]*"),
+    ..Shape::new("sourceIdentityType", Kind::Text)
+};
+
+static S_TAG_KEY_LIST_TYPE: Shape = Shape {
+    max: Some(50),
+    ..Shape::new("tagKeyListType", Kind::List(&Item { shape: &S_TAG_KEY_TYPE, wire: "member", flattened: false }))
+};
+
+static S_TAG_KEY_TYPE: Shape = Shape {
+    min: Some(1),
+    max: Some(128),
+    pattern: Some("[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+"),
+    ..Shape::new("tagKeyType", Kind::Text)
+};
+
+static S_TAG_LIST_TYPE: Shape = Shape {
+    max: Some(50),
+    ..Shape::new("tagListType", Kind::List(&Item { shape: &S_TAG, wire: "member", flattened: false }))
+};
+
+static S_TAG_VALUE_TYPE: Shape = Shape {
+    min: Some(0),
+    max: Some(256),
+    pattern: Some("[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*"),
+    ..Shape::new("tagValueType", Kind::Text)
+};
+
+static S_TOKEN_CODE_TYPE: Shape =
+    Shape { min: Some(6), max: Some(6), pattern: Some("[\\d]*"), ..Shape::new("tokenCodeType", Kind::Text) };
+
+static S_TOKEN_TYPE: Shape = Shape::new("tokenType", Kind::Text);
+
+static S_UNRESTRICTED_SESSION_POLICY_DOCUMENT_TYPE: Shape = Shape {
+    min: Some(1),
+    pattern: Some("[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"),
+    ..Shape::new("unrestrictedSessionPolicyDocumentType", Kind::Text)
 };
 
 static S_USER_ID_TYPE: Shape = Shape::new("userIdType", Kind::Text);

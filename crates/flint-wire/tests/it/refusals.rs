@@ -21,7 +21,6 @@ fn members_that_are_not_honoured_are_refused_by_name() {
     check(r#""VpcConfig":{"Ipv6AllowedForDualStack":true}"#, "VpcConfig.Ipv6AllowedForDualStack");
     check(r#""TracingConfig":{"Mode":"Active"}"#, "TracingConfig.Mode");
     check(r#""SnapStart":{"ApplyOn":"PublishedVersions"}"#, "SnapStart.ApplyOn");
-    check(r#""Publish":true"#, "Publish");
     check(r#""PackageType":"Image""#, "PackageType");
     check(r#""Architectures":["arm64"]"#, "Architectures");
     check(r#""Layers":["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]"#, "Layers");
