@@ -1,6 +1,7 @@
 //! One invocation: resolve, admit, acquire, run, release, record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -9,8 +10,8 @@ use bytes::Bytes;
 use flint_base::Timestamp;
 use flint_kit::{Body, Ctx, Fault, Invocation, InvokeMode, Invoker, Outcome};
 use flint_model::Place;
-use flint_runtime::call::MAX_RESPONSE;
-use flint_runtime::{Answer, Call, End};
+use flint_runtime::call::{MAX_RESPONSE, MAX_STREAMED};
+use flint_runtime::{Answer, Call, End, StreamSender};
 use flint_store::journal;
 
 use crate::engine::Engine;
@@ -18,6 +19,8 @@ use crate::error::Error;
 use crate::function::Runnable;
 use crate::pool::Leased;
 use crate::room::{self, Permit};
+
+mod streaming;
 
 /// Bytes of a synchronous event: 6 MiB and room for the envelope (Lambda quotas, "Invocation payload").
 pub(crate) const MAX_PAYLOAD: usize = 6_291_556;
@@ -34,6 +37,8 @@ struct Run {
     place: Place,
     invocation: Invocation,
     call: Call,
+    /// Monotonic time of admission.
+    arrived: Duration,
 }
 
 /// The engine as others hold it: a handle that can start tasks of its own.
@@ -64,9 +69,20 @@ impl Invoker for Handle {
             client_context,
             trace: ctx.trace.as_deref().map(str::to_owned),
             timeout: runnable.function.config.timeout(),
-            max_response: MAX_RESPONSE,
+            max_response: if invocation.mode == InvokeMode::Streaming { MAX_STREAMED } else { MAX_RESPONSE },
         };
-        let run = Run { engine: engine.clone(), runnable, _permit: permit, place: ctx.place.clone(), invocation, call };
+        let run = Run {
+            arrived: engine.clock.monotonic(),
+            engine: engine.clone(),
+            runnable,
+            _permit: permit,
+            place: ctx.place.clone(),
+            invocation,
+            call,
+        };
+        if run.invocation.mode == InvokeMode::Streaming {
+            return Ok(streaming::run(run).await?);
+        }
         // A task of its own: a caller that hangs up doesn't take the environment with it.
         match tokio::spawn(run.run()).await {
             Ok(outcome) => Ok(outcome?),
@@ -77,32 +93,45 @@ impl Invoker for Handle {
 
 impl Run {
     async fn run(self) -> Result<Outcome, Error> {
-        let arrived = self.engine.clock.monotonic();
-        let acquired = self.acquire().await;
-        if let Err(Error::TooManyRequests { .. }) = &acquired {
-            self.runnable.stats.throttled();
-        }
-        let mut leased = acquired?;
-        let cold = leased.is_new();
-        let started = self.engine.clock.now();
+        let leased = self.acquire().await?;
         let tail = self.invocation.tail;
-        let answer = leased.environment.invoke(self.call.clone()).await;
-        self.record(&leased, &answer, started);
-        let took = self.engine.clock.monotonic().saturating_sub(arrived);
-        self.runnable.stats.ran(took, answer.function_error.is_some(), cold);
-        self.engine.release(&self.runnable.pool, leased, answer.reusable);
+        let version = self.runnable.pool.spec.version.clone();
+        let answer = self.conduct(leased, None).await;
         Ok(Outcome {
             status: 200,
             payload: Body::Whole(answer.payload),
             function_error: answer.function_error,
-            executed_version: self.runnable.pool.spec.version.clone(),
+            executed_version: version,
             tail: tail.then_some(answer.tail),
             billed_ms: answer.billed_ms,
         })
     }
 
+    /// Runs the event in an acquired environment, gives the environment back, and writes the record.
+    async fn conduct(self, mut leased: Leased, stream: Option<StreamSender>) -> Answer {
+        let started = self.engine.clock.now();
+        let cold = leased.is_new();
+        let answer = match stream {
+            None => leased.environment.invoke(self.call.clone()).await,
+            Some(stream) => leased.environment.invoke_stream(self.call.clone(), stream).await,
+        };
+        self.record(&leased, &answer, started);
+        let took = self.engine.clock.monotonic().saturating_sub(self.arrived);
+        self.runnable.stats.ran(took, answer.function_error.is_some(), cold);
+        self.engine.release(&self.runnable.pool, leased, answer.reusable);
+        answer
+    }
+
     /// An idle environment, or a new one. An init that fails is the call's to report: it tries once more.
     async fn acquire(&self) -> Result<Leased, Error> {
+        let acquired = self.find_or_make().await;
+        if let Err(Error::TooManyRequests { .. }) = &acquired {
+            self.runnable.stats.throttled();
+        }
+        acquired
+    }
+
+    async fn find_or_make(&self) -> Result<Leased, Error> {
         let pool = &self.runnable.pool;
         let (found, dead) = pool.take();
         for leased in dead {

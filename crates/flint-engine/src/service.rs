@@ -39,6 +39,7 @@ macro_rules! operations {
 }
 operations! {
     "Invoke" "lambda:InvokeFunction"
+    "InvokeWithResponseStream" "lambda:InvokeFunction"
     "CreateAlias" "lambda:CreateAlias"
     "CreateFunction" "lambda:CreateFunction"
     "DeleteAlias" "lambda:DeleteAlias"
@@ -83,7 +84,9 @@ impl Service for Lambda {
     async fn call(&self, ctx: &Ctx, operation: &str, mut input: Input) -> Result<Output, Fault> {
         let engine = &*self.engine;
         match operation {
-            "Invoke" => self.invoke(ctx, input).await,
+            "Invoke" | "InvokeWithResponseStream" => {
+                self.invoke(ctx, input, operation == "InvokeWithResponseStream").await
+            }
             "CreateFunction" => created(&ops::create::create_function(engine, ctx, input.parse()?).await?),
             "UpdateFunctionCode" => {
                 Output::render(&ops::update::update_function_code(engine, ctx, input.parse()?).await?)
@@ -143,11 +146,12 @@ impl Lambda {
         }
     }
 
-    async fn invoke(&self, ctx: &Ctx, mut input: Input) -> Result<Output, Fault> {
+    async fn invoke(&self, ctx: &Ctx, mut input: Input, streaming: bool) -> Result<Output, Fault> {
         let body = input.body.take().unwrap_or_default();
         let request: api::InvokeInput = input.parse()?;
         let function = ops::function_ref(&request.function_name, request.qualifier.as_deref())?;
         let mode = match request.invocation_type.as_deref() {
+            None | Some("RequestResponse") if streaming => InvokeMode::Streaming,
             None | Some("RequestResponse") => InvokeMode::RequestResponse,
             Some("DryRun") => InvokeMode::DryRun,
             Some(other) => return Err(Fault::not_served(format_args!("lambda.Invoke: InvocationType={other}"))),

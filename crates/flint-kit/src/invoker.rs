@@ -14,6 +14,9 @@ use crate::{Body, Ctx, Fault};
 pub enum InvokeMode {
     /// `RequestResponse`: wait for the answer.
     RequestResponse,
+    /// `InvokeWithResponseStream`: the answer leaves while the function writes it; [`Outcome::payload`] is
+    /// [`Body::Events`] and carries its own end (log tail, error).
+    Streaming,
     /// `DryRun`: check that it could be run.
     DryRun,
 }
