@@ -21,8 +21,14 @@ const PYTHON: &[(&str, &str)] = &[
     ("_logging.py", include_str!("../bootstrap/python/_logging.py")),
 ];
 
-/// Differs from the reference: response streaming is not there yet.
-const NODE: &[(&str, &str)] = &[("bootstrap.cjs", include_str!("../bootstrap/node/bootstrap.cjs"))];
+/// Differs from the reference: the head of an HTTP answer (`HttpResponseStream.from`) is sent also where the handler ends
+/// its stream without a write, and a handler that returns without ending its stream fails as soon as nothing else is left
+/// to happen.
+const NODE: &[(&str, &str)] = &[
+    ("bootstrap.cjs", include_str!("../bootstrap/node/bootstrap.cjs")),
+    ("_json_log.cjs", include_str!("../bootstrap/node/_json_log.cjs")),
+    ("_streaming.cjs", include_str!("../bootstrap/node/_streaming.cjs")),
+];
 
 /// The compiled form of `bootstrap.py`, made by the interpreter that runs it.
 const COMPILED: &str = "bootstrap.pyc";

@@ -15,6 +15,9 @@ use crate::life::{Cause, Life, Started};
 use crate::lines::{self, Phase, Report, Status};
 use crate::stream::StreamSender;
 
+/// How long the status of a process may take that closed its connection in the middle of an answer.
+const STATUS_WAIT: Duration = Duration::from_millis(250);
+
 /// How a call ended, before the log lines and the answer are made of it.
 enum Ended {
     Ok(Bytes),
@@ -129,12 +132,15 @@ impl Environment {
         if !matches!(ended, Ended::Truncated) {
             return ended;
         }
-        // Mostly the process has ended and the connection with it. A process that is on its way out keeps its status; one
-        // that goes on has lost the thread.
-        life.sandbox.kill();
-        match life.sandbox.exited().await {
-            Exit { how: How::Signal(9), oom: false } => Ended::Truncated,
-            exit => Ended::Exit(exit),
+        // Mostly the process has ended and the connection with it; its status is worth a moment. One that goes on has lost
+        // the thread.
+        tokio::select! {
+            biased;
+            exit = life.sandbox.exited() => Ended::Exit(exit),
+            () = tokio::time::sleep(STATUS_WAIT) => {
+                life.sandbox.kill();
+                Ended::Truncated
+            }
         }
     }
 

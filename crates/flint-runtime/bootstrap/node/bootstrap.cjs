@@ -62,6 +62,49 @@ class Client {
     });
   }
 
+  // A request whose body is written piece by piece. Gives { write, answer }.
+  open(where) {
+    const head = `POST ${API}${where} HTTP/1.1\r\nHost: ${this.host}\r\n`;
+    let begun = false;
+    let over = false; // answered, or the connection is gone: nobody reads what is still written
+    let settle;
+    const answer = new Promise((resolve, reject) => (settle = { resolve, reject }));
+    answer.catch(() => {});
+    let complete = false;
+    const write = (parts, last, done) => {
+      if (over) return done();
+      if (!begun) {
+        begun = true;
+        if (!this.socket) this.connect();
+        const socket = this.socket;
+        this.waiting = {
+          resolve: (given) => {
+            over = true;
+            // Refused before its end: the rest would be taken for another request.
+            if (!complete && this.socket === socket) {
+              this.socket = undefined;
+              socket.destroy();
+            }
+            settle.resolve(given);
+          },
+          reject: (error) => {
+            over = true;
+            settle.reject(error);
+          },
+        };
+        socket.write(head);
+      }
+      complete = last;
+      // Until then an empty event loop shall show.
+      if (last) this.socket.ref();
+      this.socket.cork();
+      for (const part of parts.slice(0, -1)) this.socket.write(part);
+      this.socket.write(parts[parts.length - 1], () => done());
+      this.socket.uncork();
+    };
+    return { write, answer };
+  }
+
   fail(error) {
     const waiting = this.waiting;
     this.waiting = undefined;
@@ -121,6 +164,7 @@ function document(error) {
 }
 
 function logError(what, error) {
+  if (jsonLine) return write("ERROR", [error instanceof Error ? error : new Error(error)]);
   const { errorType, errorMessage, trace } = document(error);
   const own = error && typeof error === "object" ? { ...error } : {};
   delete own.name;
@@ -130,18 +174,23 @@ function logError(what, error) {
   } catch {
     text = JSON.stringify({ errorType, errorMessage, stack: trace });
   }
-  write("ERROR", `${what} \t${text}`);
+  write("ERROR", [`${what} \t${text}`]);
 }
 
 function typeHeader(doc) {
   return `Lambda-Runtime-Function-Error-Type: ${doc.errorType.replace(/[^A-Za-z0-9._-]/g, "")}\r\n`;
 }
 
-// The log: one event per call of console, lines within it kept together by carriage returns.
+// The log: one event per call of console; in text, lines within it are kept together by carriage returns.
 
-function write(level, text) {
-  const line = `${new Date().toISOString()}\t${requestId}\t${level}\t${text}`.replace(/\r?\n/g, "\r") + "\n";
-  let data = Buffer.from(line, "utf8");
+const jsonLine =
+  (env.AWS_LAMBDA_LOG_FORMAT || "").toUpperCase() === "JSON" ? require("./_json_log.cjs").line : undefined;
+
+function write(level, parts) {
+  const line = jsonLine
+    ? jsonLine(level, requestId, parts)
+    : `${new Date().toISOString()}\t${requestId}\t${level}\t${util.format(...parts)}`;
+  let data = Buffer.from(line.replace(/\r?\n/g, "\r") + "\n", "utf8");
   while (data.length) {
     try {
       data = data.subarray(fs.writeSync(1, data));
@@ -151,10 +200,39 @@ function write(level, text) {
   }
 }
 
-const LEVELS = { log: "INFO", info: "INFO", debug: "DEBUG", trace: "TRACE", warn: "WARN", error: "ERROR" };
+const ORDER = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+const LEAST = ORDER.indexOf((env.AWS_LAMBDA_LOG_LEVEL || "").toUpperCase());
+const LEVELS = { log: "INFO", info: "INFO", debug: "DEBUG", trace: "TRACE", warn: "WARN", error: "ERROR", fatal: "FATAL" };
 for (const [name, level] of Object.entries(LEVELS)) {
-  console[name] = (...parts) => write(level, util.format(...parts));
+  // FATAL has no filter; the reference's has none either.
+  const shown = name === "fatal" || ORDER.indexOf(level) >= LEAST;
+  console[name] = shown ? (...parts) => write(level, parts) : () => {};
 }
+
+// `awslambda`, the global that streaming handlers are written with.
+
+const STREAMING = Symbol.for("aws.lambda.runtime.handler.streaming");
+const HIGH_WATER_MARK = Symbol.for("aws.lambda.runtime.handler.streaming.highWaterMark");
+
+globalThis.awslambda = {
+  streamifyResponse(handler, options) {
+    handler[STREAMING] = "response";
+    if (options && typeof options.highWaterMark === "number") handler[HIGH_WATER_MARK] = parseInt(options.highWaterMark);
+    return handler;
+  },
+  HttpResponseStream: class HttpResponseStream {
+    // The head of an HTTP answer, as JSON, before the body; eight zero bytes lie between.
+    static from(stream, head) {
+      stream.setContentType("application/vnd.awslambda.http-integration-response");
+      const text = JSON.stringify(head);
+      stream._onBeforeFirstWrite = (write) => {
+        write(text);
+        write(new Uint8Array(8));
+      };
+      return stream;
+    }
+  },
+};
 
 // The handler.
 
@@ -211,6 +289,9 @@ async function loadHandler(text) {
     throw new Fault("Runtime.HandlerNotFound", `${text} is undefined or not exported`);
   }
   if (typeof handler !== "function") throw new Fault("Runtime.HandlerNotFound", `${text} is not a function`);
+  if (handler[STREAMING] && handler[STREAMING] !== "response") {
+    throw new Fault("Runtime.MalformedStreamingHandler", "Only response streaming is supported.");
+  }
   return handler;
 }
 
@@ -230,10 +311,14 @@ function makeContext(headers, settle) {
     identity: parsed("lambda-runtime-cognito-identity"),
     invokedFunctionArn: headers["lambda-runtime-invoked-function-arn"],
     awsRequestId: requestId,
+    tenantId: headers["lambda-runtime-aws-tenant-id"],
     getRemainingTimeInMillis: () => Math.max(deadline - Date.now(), 0),
-    done: (error, result) => settle(error, result, true),
-    fail: (error) => settle(error || new Error("unknown"), undefined, true),
-    succeed: (result) => settle(null, result, true),
+    // A streaming handler has a stream to end instead.
+    ...(settle && {
+      done: (error, result) => settle(error, result, true),
+      fail: (error) => settle(error || "handled", undefined, true),
+      succeed: (result) => settle(null, result, true),
+    }),
   };
 }
 
@@ -267,6 +352,29 @@ function run(handler, event, headers) {
   });
 }
 
+let openStream; // of the event in flight
+
+async function answerStreaming(client, handler, headers, body) {
+  const id = requestId;
+  const options = { highWaterMark: handler[HIGH_WATER_MARK] };
+  const { run } = require("./_streaming.cjs");
+  const active = (stream) => (openStream = stream);
+  let outcome;
+  try {
+    const event = JSON.parse(body.toString("utf8"));
+    outcome = await run(handler, event, () => makeContext(headers), client, id, options, Fault, active);
+  } catch (error) {
+    outcome = { error };
+  }
+  const stream = openStream;
+  openStream = undefined;
+  if (!("error" in outcome)) return;
+  logError("Invoke Error", outcome.error);
+  const doc = document(outcome.error);
+  if (stream) await stream.fail(doc);
+  else await client.post(`invocation/${id}/error`, JSON.stringify(doc), typeHeader(doc));
+}
+
 async function answer(client, handler, headers, body) {
   const id = requestId;
   let outcome;
@@ -292,16 +400,18 @@ async function main() {
   module.paths.push("/opt/nodejs/node_modules");
   const client = new Client(env.AWS_LAMBDA_RUNTIME_API);
   let loading = true;
-  const fallen = (error, code) => {
-    logError("Uncaught Exception", error);
+  const fallen = (error, code, what = "Uncaught Exception") => {
+    logError(what, error);
     const doc = document(error);
     const where = loading ? "init/error" : `invocation/${requestId}/error`;
-    client.post(where, JSON.stringify(doc), typeHeader(doc)).finally(() => process.exit(code));
+    // An answer that has begun to stream can only end in its trailers.
+    const told = openStream ? openStream.fail(doc) : client.post(where, JSON.stringify(doc), typeHeader(doc));
+    told.finally(() => process.exit(code));
   };
   process.on("uncaughtException", (error) => fallen(error, 129));
   process.on("unhandledRejection", (reason) => {
     const stack = reason instanceof Error ? reason.stack : undefined;
-    fallen(new Fault("Runtime.UnhandledPromiseRejection", String(reason), stack), 128);
+    fallen(new Fault("Runtime.UnhandledPromiseRejection", String(reason), stack), 128, "Unhandled Promise Rejection");
   });
   let handler;
   try {
@@ -310,13 +420,14 @@ async function main() {
     return fallen(error, 1);
   }
   loading = false;
+  const respond = handler[STREAMING] ? answerStreaming : answer;
   for (;;) {
     const { status, headers, body } = await client.next();
     if (status !== 200) throw new Error(`the Runtime API answered ${status}: ${body}`);
     requestId = headers["lambda-runtime-aws-request-id"];
     if (headers["lambda-runtime-trace-id"]) env._X_AMZN_TRACE_ID = headers["lambda-runtime-trace-id"];
     else delete env._X_AMZN_TRACE_ID;
-    await answer(client, handler, headers, body);
+    await respond(client, handler, headers, body);
   }
 }
 

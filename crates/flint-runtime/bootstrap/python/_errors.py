@@ -1,8 +1,9 @@
 # Error documents and the lines about them in the log. Loaded by bootstrap.py at the first failure.
 import sys
+import time
 import traceback
 
-from __main__ import Fault, HERE, dumps
+from __main__ import Fault, HERE, dumps, environ
 
 NO_BREAK_SPACE = "\u00a0"
 
@@ -24,6 +25,12 @@ def stack(error):
 
 
 def log(doc):
+    if environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON":
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        document = {"timestamp": now, "level": "ERROR"}
+        document.update(doc)
+        sys.stdout.write(rendered(document).decode("utf-8") + "\n")
+        return
     first = "[ERROR]"
     if doc["errorType"]:
         first += " " + doc["errorType"]

@@ -10,7 +10,11 @@ use flint_base::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{self, Api, Event, Failure, Reported};
+
+mod logs;
+mod streams;
+
+use crate::api::{self, Api, Event, Failure, Outlet, Reported, StreamFault};
 use crate::catalog::{Catalog, Search};
 
 /// What became of a runtime that was given one event.
@@ -19,7 +23,16 @@ enum Outcome {
     Response(Bytes),
     Error(String, Value),
     InitError(String, Value),
+    /// With the error in the trailers.
+    Streamed(Option<Value>),
     Exit(Option<i32>),
+}
+
+#[derive(Default)]
+struct Surroundings<'a> {
+    context: Option<&'a str>,
+    variables: &'a [(&'a str, &'a str)],
+    stream: Option<crate::stream::StreamSender>,
 }
 
 struct Rig {
@@ -47,6 +60,10 @@ impl Rig {
     }
 
     async fn run_with(&self, files: &[(&str, &str)], handler: &str, payload: &str, context: Option<&str>) -> Ran {
+        self.run_in(files, handler, payload, Surroundings { context, ..Surroundings::default() }).await
+    }
+
+    async fn run_in(&self, files: &[(&str, &str)], handler: &str, payload: &str, around: Surroundings<'_>) -> Ran {
         let dir = tempfile::tempdir().expect("a directory");
         let (runtime, task) = (dir.path().join("runtime"), dir.path().join("task"));
         fs::create_dir(&runtime).expect("directory");
@@ -68,10 +85,10 @@ impl Rig {
             deadline: clock.now().saturating_add(Duration::from_secs(3)),
             arn: "arn:aws:lambda:us-east-1:000000000000:function:f:prod".into(),
             trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
-            client_context: context.map(str::to_owned),
+            client_context: around.context.map(str::to_owned),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             limit: 1000,
-            stream: None,
+            stream: around.stream.map(|to| Outlet { to, limit: 1_000_000 }),
         });
         let log = fs::File::create(dir.path().join("log")).expect("a file");
         let mut command = Command::new(&self.binary);
@@ -91,6 +108,7 @@ impl Rig {
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "s")
             .env("PYTHONUTF8", "1")
             .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(around.variables.iter().copied())
             .current_dir(&task)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("clone"))
@@ -110,6 +128,12 @@ impl Rig {
                 reported = api.reported() => match reported {
                     Reported::Response(bytes) => Outcome::Response(bytes),
                     Reported::Error(failure) => { let (t, d) = document(failure); Outcome::Error(t, d) }
+                    Reported::Streamed(Ok(())) => Outcome::Streamed(None),
+                    Reported::Streamed(Err(StreamFault::Function(failure))) => {
+                        let (t, d) = document(failure);
+                        assert_eq!(Some(t.as_str()), d["errorType"].as_str());
+                        Outcome::Streamed(Some(d))
+                    }
                     other => panic!("{other:?}"),
                 },
                 Err(failure) = api.ready() => { let (t, d) = document(failure); Outcome::InitError(t, d) }

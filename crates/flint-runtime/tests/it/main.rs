@@ -7,6 +7,7 @@ mod endings;
 mod inits;
 mod logs;
 mod pool;
+mod streams;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -66,7 +67,7 @@ fn main() {
         let sandboxes = Sandboxes::new(channel, options).unwrap();
         let world = Arc::new(World::new(sandboxes));
         let mut failed = 0;
-        for (name, test) in [endings::TESTS, inits::TESTS, logs::TESTS, pool::TESTS].concat() {
+        for (name, test) in [endings::TESTS, inits::TESTS, logs::TESTS, pool::TESTS, streams::TESTS].concat() {
             if !names.is_empty() && !names.iter().any(|n| name.contains(n.as_str())) {
                 continue;
             }
