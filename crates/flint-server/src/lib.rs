@@ -6,8 +6,8 @@
 
 mod data;
 mod error;
-mod keys;
 pub mod host;
+mod keys;
 mod operator;
 pub mod options;
 mod privilege;

@@ -77,7 +77,8 @@ impl Options {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let open = !self.listen.ip().is_loopback();
         if open && self.mode == Mode::Dev {
-            let why = "flint dev accepts any credentials, so it listens on loopback only; use flint up for other addresses";
+            let why =
+                "flint dev accepts any credentials, so it listens on loopback only; use flint up for other addresses";
             return Err(Error::Option(why.to_owned()));
         }
         if open && !self.plain_http {
@@ -99,7 +100,8 @@ mod tests {
     use super::*;
 
     fn options(mode: Mode, listen: &str) -> Options {
-        let place = Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
+        let place =
+            Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
         Options::new(mode, "data".into(), listen.parse().expect("an address"), place)
     }
 

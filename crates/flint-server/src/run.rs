@@ -107,7 +107,8 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
 
-    let operator = Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now(), clock: clock.clone() };
+    let operator =
+        Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now(), clock: clock.clone() };
     let switchboard = services::switchboard(&engine, &observe, operator);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
@@ -225,5 +226,6 @@ fn start_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "warn".into());
     let colours = std::io::stderr().is_terminal();
     // A second server in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
 }
