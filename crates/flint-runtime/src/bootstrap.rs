@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flint_model::ByteCount;
-use flint_sandbox::{Bind, How, Launch, RootFile, RootId, RootSpec, Sandboxes};
+use flint_sandbox::{Bind, CODE_DIR, How, Launch, RootFile, RootId, RootSpec, Sandboxes};
 use tokio::io::AsyncReadExt;
 
 use crate::catalog::{Kind, LANG_DIR, Resolved};
+use crate::spec::EnvironmentSpec;
 use crate::variables::RUNTIME_DIR;
 
 /// Differs from the reference: named tuples are written as arrays (the standard library's way), the packages that the
@@ -32,6 +33,9 @@ const NODE: &[(&str, &str)] = &[
 
 /// The compiled form of `bootstrap.py`, made by the interpreter that runs it.
 const COMPILED: &str = "bootstrap.pyc";
+
+/// The function's variable that names a wrapper script.
+const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
 /// It has some 20 KB.
 const COMPILED_LIMIT: u64 = 1024 * 1024;
@@ -109,6 +113,17 @@ pub(crate) fn argv(runtime: &Resolved, compiled: bool) -> Vec<OsString> {
         Kind::Node => vec![binary, script("bootstrap.cjs")],
         Kind::Provided => vec![binary],
     }
+}
+
+/// The script that the function wants its runtime started by, with the command line as its arguments.
+///
+/// Reference: Lambda Developer Guide, "Modifying the runtime environment" (wrapper scripts; not for custom runtimes).
+pub(crate) fn wrapper(spec: &EnvironmentSpec) -> Option<OsString> {
+    if spec.runtime.kind == Kind::Provided {
+        return None;
+    }
+    let wanted = spec.variables.iter().rfind(|(name, value)| name == WRAPPER && !value.is_empty());
+    wanted.map(|(_, path)| Path::new(CODE_DIR).join(path).into_os_string())
 }
 
 /// The runtime's name in INIT_START: `python:3.12.1`, `provided:al2023`.

@@ -83,11 +83,9 @@ impl Life {
         let code = open_code(&spec.code)?;
         let opened = clock.monotonic();
         let root = shared.root(&spec.runtime).await?;
-        let mut launch = Launch::new(
-            root.id,
-            bootstrap::argv(&spec.runtime, root.compiled),
-            ByteCount::from_mib(u64::from(spec.memory_mb)),
-        );
+        let mut argv = bootstrap::argv(&spec.runtime, root.compiled);
+        argv.splice(0..0, bootstrap::wrapper(spec));
+        let mut launch = Launch::new(root.id, argv, ByteCount::from_mib(u64::from(spec.memory_mb)));
         launch.env = variables::inside(spec, log_stream);
         launch.code = Some(Arc::new(code));
         launch.tmp = ByteCount::from_mib(u64::from(spec.ephemeral_mb));

@@ -14,7 +14,8 @@ crate::tests![
     closing_leaves_nothing,
     surroundings,
     every_interpreter,
-    many_endings_leave_no_descriptor
+    many_endings_leave_no_descriptor,
+    a_wrapper_starts_the_runtime
 ];
 
 async fn freeze_stops_time(world: Arc<World>) {
@@ -173,4 +174,19 @@ async fn many_endings_leave_no_descriptor(world: Arc<World>) {
     }
     // Idle slots hold a few each and their number swings; thirty environments that leaked would hold hundreds.
     assert!(descriptors() <= before + 40, "{before} {}", descriptors());
+}
+
+async fn a_wrapper_starts_the_runtime(world: Arc<World>) {
+    for path in ["/var/task/wrap.sh", "wrap.sh"] {
+        let mut function =
+            Function::python(&world, "import os\ndef handler(e, c):\n    return os.environ['WRAPPED']\n");
+        function.file("wrap.sh", "#!/bin/sh\nexport WRAPPED=\"$# $1\"\nexec \"$@\"\n", 0o755);
+        function.spec.variables.push(("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), path.to_owned()));
+        let mut environment = function.create(&world).await;
+        assert_eq!(environment.init().await, InitEnd::Ready, "{:?}", world.log(&environment));
+        let answer = environment.invoke(call("{}")).await;
+        let expected = format!("\"3 {}\"", world.python.binary.display());
+        assert_eq!(crate::text(&answer), expected);
+        environment.close().await;
+    }
 }
