@@ -99,5 +99,6 @@ def test_a_failing_function_is_told(cli, shared, name, tmp_path):
 
 
 def test_what_is_not_served_ends_at_once(cli, name):
-    refused = cli("lambda", "publish-version", "--function-name", name, check=False)
-    assert refused.returncode != 0 and "NotImplemented" in refused.stderr and "PublishVersion" in refused.stderr
+    refused = cli("lambda", "list-event-source-mappings", "--function-name", name, check=False)
+    assert refused.returncode != 0 and "NotImplemented" in refused.stderr
+    assert "ListEventSourceMappings" in refused.stderr

@@ -200,9 +200,9 @@ def test_an_unknown_runtime_names_what_there_is(shared, functions, name):
 
 def test_what_is_not_served_is_refused_by_name(shared, functions, name):
     shared.create(functions, name, "def handler(event, context):\n    return 1\n")
-    response = refused("NotImplemented", functions.create_alias, FunctionName=name, Name="live", FunctionVersion="$LATEST")
+    response = refused("NotImplemented", functions.create_function_url_config, FunctionName=name, AuthType="NONE")
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 501
-    assert "CreateAlias" in response["Error"]["Message"]
+    assert "CreateFunctionUrlConfig" in response["Error"]["Message"]
     response = refused(
         "NotImplemented", functions.update_function_configuration, FunctionName=name,
         VpcConfig={"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]},

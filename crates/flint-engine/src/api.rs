@@ -170,6 +170,8 @@ pub struct FunctionConfiguration {
 #[serde(rename_all = "PascalCase")]
 pub struct CodeLocation {
     pub repository_type: &'static str,
+    /// Where the package can be fetched for ten minutes.
+    pub location: String,
 }
 
 #[derive(Debug, Serialize)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flint_base::Clock;
+use flint_kit::Links;
 use flint_runtime::{Catalog, EnvironmentSpec, Environments, Match};
 use flint_sandbox::Sandboxes;
 use flint_store::{BlobHash, Blobs, Store};
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::code::{Code, CodeStore};
 use crate::error::Error;
-use crate::function::{Function, Live, Runnable, label};
+use crate::function::{Draws, Function, Live, Runnable, label};
 use crate::keys;
 use crate::pool::{EnvironmentView, Leased, Pool};
 use crate::record::Recorder;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub environments: Environments,
     pub catalog: Arc<Catalog>,
     pub clock: Arc<dyn Clock>,
+    /// Makes the addresses under which packages can be fetched.
+    pub links: Arc<dyn Links>,
 }
 
 /// Functions and their execution environments. Cheap to share behind an `Arc`.
@@ -54,6 +57,7 @@ pub struct Parts {
 pub struct Engine {
     pub(crate) options: Options,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) links: Arc<dyn Links>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) code: Arc<CodeStore>,
@@ -61,6 +65,7 @@ pub struct Engine {
     pub(crate) registry: Registry,
     pub(crate) room: Arc<Room>,
     pub(crate) recorder: Recorder,
+    pub(crate) draws: Draws,
     stats: Stats,
     /// Held from a control-plane commit until the snapshot shows it, so that both change in the same order.
     pub(crate) control: tokio::sync::Mutex<()>,
@@ -78,9 +83,11 @@ impl Engine {
         let engine = Arc::new(Self {
             room: Room::new(options.concurrency, options.memory_budget_mb),
             recorder: Recorder::start(parts.store.clone()),
+            draws: Draws::default(),
             stats: Stats::default(),
             options,
             clock: parts.clock,
+            links: parts.links,
             store: parts.store,
             catalog: parts.catalog,
             code,

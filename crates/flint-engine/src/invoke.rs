@@ -49,7 +49,8 @@ pub(crate) struct Handle(pub Arc<Engine>);
 impl Invoker for Handle {
     async fn invoke(&self, ctx: &Ctx, invocation: Invocation) -> Result<Outcome, Fault> {
         let engine = &self.0;
-        let (live, runnable) = engine.registry.find_version(&ctx.place, &invocation.function, draw)?;
+        let (live, runnable) =
+            engine.registry.find_version(&ctx.place, &invocation.function, || engine.draws.next())?;
         check_payload(&invocation.payload)?;
         let client_context = invocation.client_context.as_deref().map(decode_client_context).transpose()?;
         if invocation.mode == InvokeMode::DryRun {
@@ -184,13 +185,6 @@ impl Run {
             ..journal::Entry::new(self.place.clone(), lineage, journal::Kind::Finished, now)
         });
     }
-}
-
-/// A number in 0..1 for an alias with weights.
-fn draw() -> f64 {
-    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-    // The version nibble is fixed, far below the bits that count here.
-    (random >> 32) as f64 / f64::from(u32::MAX)
 }
 
 fn dry_run(runnable: &Runnable) -> Outcome {

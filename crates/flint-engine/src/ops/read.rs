@@ -17,9 +17,10 @@ use crate::ops::{PAGE, function_ref};
 pub(crate) fn get_function(engine: &Engine, ctx: &Ctx, input: &FunctionInput) -> Result<GetFunctionOutput, Error> {
     let (live, configuration) = read(engine, ctx, input)?;
     let Head { tags, reserved, .. } = &live.head;
+    let location = engine.links.link(&ctx.base_url, &live.function.package.sha256, engine.clock.now());
     Ok(GetFunctionOutput {
         configuration,
-        code: CodeLocation { repository_type: "S3" },
+        code: CodeLocation { repository_type: "S3", location },
         tags: (!tags.is_empty()).then(|| tags.clone()),
         concurrency: reserved.map(|n| Concurrency { reserved_concurrent_executions: Some(n) }),
     })
