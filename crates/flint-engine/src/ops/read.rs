@@ -11,13 +11,13 @@ use crate::api::{
 };
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::function::{Head, Live};
+use crate::function::{Head, Live, Runnable};
 use crate::ops::{PAGE, function_ref};
 
 pub(crate) fn get_function(engine: &Engine, ctx: &Ctx, input: &FunctionInput) -> Result<GetFunctionOutput, Error> {
-    let (live, configuration) = read(engine, ctx, input)?;
+    let (live, runnable, configuration) = read(engine, ctx, input)?;
     let Head { tags, reserved, .. } = &live.head;
-    let location = engine.links.link(&ctx.base_url, &live.function.package.sha256, engine.clock.now());
+    let location = engine.links.link(&ctx.base_url, &runnable.function.package.sha256, engine.clock.now());
     Ok(GetFunctionOutput {
         configuration,
         code: CodeLocation { repository_type: "S3", location },
@@ -31,11 +31,15 @@ pub(crate) fn get_function_configuration(
     ctx: &Ctx,
     input: &FunctionInput,
 ) -> Result<FunctionConfiguration, Error> {
-    Ok(read(engine, ctx, input)?.1)
+    Ok(read(engine, ctx, input)?.2)
 }
 
 /// The ARN carries the qualifier that the caller used, an alias' name too.
-fn read(engine: &Engine, ctx: &Ctx, input: &FunctionInput) -> Result<(Arc<Live>, FunctionConfiguration), Error> {
+fn read(
+    engine: &Engine,
+    ctx: &Ctx,
+    input: &FunctionInput,
+) -> Result<(Arc<Live>, Arc<Runnable>, FunctionConfiguration), Error> {
     let named = function_ref(&input.function_name, input.qualifier.as_deref())?;
     // A draw of 1 is the alias' main version.
     let (live, runnable) = engine.registry.find_version(&ctx.place, &named, || 1.0)?;
@@ -43,7 +47,7 @@ fn read(engine: &Engine, ctx: &Ctx, input: &FunctionInput) -> Result<(Arc<Live>,
     if let Some(qualifier) = &named.qualifier {
         configuration.function_arn = format!("{}:{qualifier}", live.arn());
     }
-    Ok((live, configuration))
+    Ok((live, runnable, configuration))
 }
 
 pub(crate) fn list_functions(
