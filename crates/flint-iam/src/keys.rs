@@ -10,8 +10,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use flint_model::AccountId;
+use hmac::Mac;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::sessions::mac;
 
 /// The file's name inside the data directory.
 pub const FILE_NAME: &str = "credentials.json";
@@ -38,6 +41,10 @@ pub enum Error {
 pub struct SecretKey(String);
 
 impl SecretKey {
+    pub(crate) fn new(secret: String) -> Self {
+        Self(secret)
+    }
+
     /// The secret itself: for signatures and for `flint env`, never for a log.
     pub fn expose(&self) -> &str {
         &self.0
@@ -129,6 +136,14 @@ impl KeyRing {
         self.keys.iter().find(|key| key.access_key_id == access_key_id)
     }
 
+    /// A key of the server's own for `purpose`: for what it signs itself. It is the same as long as the first key pair
+    /// is; of an empty ring it is another one each time.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let fresh: Vec<u8> = random_bytes().take(32).collect();
+        let secret = self.keys.first().map_or(&fresh[..], |key| key.secret_access_key.expose().as_bytes());
+        mac(secret, format!("flint 1 {purpose}").as_bytes()).finalize().into_bytes().into()
+    }
+
     fn store(&self, dir: &Path) -> Result<(), Error> {
         let path = dir.join(FILE_NAME);
         let temporary = dir.join(format!(".{FILE_NAME}.new"));
@@ -201,7 +216,7 @@ fn tighten(file: &File, path: &Path) -> Result<(), Error> {
 }
 
 /// `N` characters drawn evenly from `alphabet`, whose length is a power of two.
-fn text<const N: usize>(alphabet: &[u8]) -> String {
+pub(crate) fn text<const N: usize>(alphabet: &[u8]) -> String {
     debug_assert!(alphabet.len().is_power_of_two());
     let mut random = random_bytes();
     (0..N)
@@ -289,6 +304,16 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("sets");
         KeyRing::load(dir.path()).expect("loads");
         assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn derived_keys_hang_on_the_pair_and_the_purpose() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ring = KeyRing::load_or_create(dir.path(), &account("000000000000")).expect("makes");
+        let again = KeyRing::load_or_create(dir.path(), &account("111111111111")).expect("finds");
+        assert_eq!(ring.derive("a"), again.derive("a"));
+        assert_ne!(ring.derive("a"), ring.derive("b"));
+        assert_ne!(KeyRing::default().derive("a"), KeyRing::default().derive("a"));
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! The first authorizer: an account's owner may do all in the account, anyone else nothing.
+//! The first authorizer: an account's owner and its sessions may do all in the account, anyone else nothing.
 
 use flint_kit::{Authorizer, Ctx, Fault, Principal, Question};
 use flint_model::Arn;
 
-/// Lets [`Principal::Root`] and [`Principal::Platform`] do everything in their own account.
+/// Lets the root keys, sessions (of the root and of roles: their policies are not evaluated yet) and Flint itself do
+/// everything in their own account.
 ///
 /// Both the account that the call is about and the account of the resource's ARN (if it names one) must be the
 /// principal's own. `sts:GetCallerIdentity` needs no permission.

@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use flint_base::{Clock, SystemClock};
 use flint_engine::{Engine, Parts};
-use flint_iam::KeyRing;
+use flint_iam::{KeyRing, Sessions};
 use flint_observe::Observe;
 use flint_runtime::{Catalog, Environments, Match, Search};
 use flint_sandbox::{Sandboxes, SpawnerChannel, spawner};
 use flint_store::{Blobs, LogStore, Store};
 use flint_wire::front::{Front, FrontOptions, Limits};
 use flint_wire::gate::{DevGate, Gate};
+use flint_wire::links::{Downloads, SignedLinks};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::data::{self, DataDir};
 use crate::error::Error;
-use crate::keys::RootKeys;
+use crate::keys::AllKeys;
 use crate::operator::Operator;
 use crate::options::{Mode, Options};
 use crate::{privilege, services};
@@ -85,7 +86,11 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
 
     let log_store = Arc::new(LogStore::open(dir, flint_store::Options::default())?);
     let store: Arc<dyn Store> = log_store.clone();
-    let keys = KeyRing::load_or_create(dir, &options.place.account)?;
+    let ring = KeyRing::load_or_create(dir, &options.place.account)?;
+    let links = SignedLinks::new(ring.derive("links"));
+    let sessions = Sessions::new(&ring);
+    let keys = AllKeys { ring, sessions: sessions.clone() };
+    let blobs = Blobs::open(dir)?;
     let observe = Observe::open(dir, clock.clone(), flint_observe::Options::default())?;
     let sandboxes = Sandboxes::new(channel, sandbox)?;
     let catalog = Arc::new(catalog);
@@ -98,18 +103,19 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     );
     let parts = Parts {
         store: store.clone(),
-        blobs: Blobs::open(dir)?,
+        blobs: blobs.clone(),
         sandboxes: sandboxes.clone(),
         environments,
         catalog: catalog.clone(),
         clock: clock.clone(),
+        links: Arc::new(links.clone()),
     };
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
 
     let operator =
         Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now(), clock: clock.clone() };
-    let switchboard = services::switchboard(&engine, &observe, operator);
+    let switchboard = services::switchboard(&engine, &observe, &store, sessions, operator);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
     let front = Front::new(FrontOptions {
@@ -118,6 +124,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         region: options.place.region.clone(),
         clock: clock.clone(),
         health,
+        downloads: Some(Downloads { links, open: Arc::new(move |sha256| open_blob(&blobs, sha256)) }),
         limits: Limits { drain: DRAIN, ..Limits::default() },
     });
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -204,11 +211,23 @@ fn engine_options(options: &Options) -> flint_engine::Options {
     }
 }
 
-fn gate(options: &Options, keys: KeyRing) -> Gate {
+fn gate(options: &Options, keys: AllKeys) -> Gate {
+    let keys = Arc::new(keys);
     match options.mode {
-        Mode::Up => Gate::Signed { keys: Arc::new(RootKeys(keys)), regions: Vec::new() },
-        Mode::Dev => Gate::Dev(DevGate { account: options.place.account.clone(), hosts: Vec::new() }),
+        Mode::Up => Gate::Signed { keys, regions: Vec::new() },
+        Mode::Dev => {
+            Gate::Dev(DevGate { account: options.place.account.clone(), hosts: Vec::new(), keys: Some(keys) })
+        }
     }
+}
+
+fn open_blob(blobs: &Blobs, sha256: &str) -> std::io::Result<std::fs::File> {
+    use std::io::{Error, ErrorKind};
+    let hash = sha256.parse().map_err(|_| Error::from(ErrorKind::NotFound))?;
+    blobs.open_file(&hash).map_err(|error| match error {
+        flint_store::Error::NoBlob(_) => ErrorKind::NotFound.into(),
+        other => Error::other(other),
+    })
 }
 
 /// The one line that whoever started the server waits for.

@@ -3,16 +3,28 @@
 use std::sync::Arc;
 
 use flint_engine::Engine;
-use flint_iam::OwnerAuthorizer;
+use flint_iam::{OwnerAuthorizer, Sessions};
 use flint_kit::{Doc, Service, Switchboard};
 use flint_observe::Observe;
+use flint_store::Store;
 
 use crate::operator::Operator;
 
 /// Everything that can be called. A new service is one line here.
-pub(crate) fn switchboard(engine: &Arc<Engine>, observe: &Arc<Observe>, operator: Operator) -> Arc<Switchboard> {
-    let services: Vec<Arc<dyn Service>> =
-        vec![engine.service(), observe.service(), flint_iam::service(), Arc::new(operator)];
+pub(crate) fn switchboard(
+    engine: &Arc<Engine>,
+    observe: &Arc<Observe>,
+    store: &Arc<dyn Store>,
+    sessions: Sessions,
+    operator: Operator,
+) -> Arc<Switchboard> {
+    let services: Vec<Arc<dyn Service>> = vec![
+        engine.service(),
+        observe.service(),
+        flint_iam::iam::service(store.clone()),
+        flint_iam::sts::service(store.clone(), sessions),
+        Arc::new(operator),
+    ];
     Arc::new(Switchboard::new(Arc::new(OwnerAuthorizer), services))
 }
 

@@ -8,7 +8,7 @@ use flint_model::{AccountId, Region};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
 
-use crate::sigv4::{Keys, Refusal, Verified};
+use crate::sigv4::{Keys, Refusal, Verified, presigned};
 
 /// How callers are let in.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct DevGate {
     pub account: AccountId,
     /// Host names besides the loopback ones under which this listener is reached, in lower case.
     pub hosts: Vec<String>,
+    /// Knows the sessions that we gave out, so that a role's credentials act as the role here too.
+    pub keys: Option<Arc<dyn Keys>>,
 }
 
 /// Why `dev`'s gate stayed shut. 403, code `AccessDeniedException`.
@@ -65,13 +67,24 @@ impl DevGate {
     /// Takes the caller's word for who it is. A management call without an `Authorization` header is refused:
     /// a form post of a web page can't carry one.
     pub fn admit(&self, request: &Parts, region: &Region) -> Result<Verified, Refusal> {
+        if presigned::is_signed(request.uri.query().unwrap_or("")) {
+            return Err(Refusal::NotServed("presigned URLs under flint dev, which can't check them; use flint up"));
+        }
         let header = request.headers.get(AUTHORIZATION).ok_or(Refusal::Missing)?;
         let header = header.to_str().unwrap_or("");
         let scope: Vec<&str> = credential(header).unwrap_or("").split('/').collect();
         let access_key = scope.first().copied().filter(|k| !k.is_empty() && k.len() <= 128).unwrap_or("anonymous");
-        let account = access_key.parse().unwrap_or_else(|_| self.account.clone());
+        let token = request.headers.get("x-amz-security-token").and_then(|t| t.to_str().ok());
+        let session = self.keys.as_ref().zip(token).and_then(|(keys, token)| keys.session(access_key, token));
+        let principal = session.map_or_else(
+            || {
+                let account = access_key.parse().unwrap_or_else(|_| self.account.clone());
+                Principal::Root { account, access_key: access_key.to_owned() }
+            },
+            |session| session.owner.principal,
+        );
         let region = scope.get(2).and_then(|r| r.parse().ok()).unwrap_or_else(|| region.clone());
-        Ok(Verified::taken_on_trust(Principal::Root { account, access_key: access_key.to_owned() }, region))
+        Ok(Verified::taken_on_trust(principal, region))
     }
 
     fn knows(&self, authority: &str, port: u16) -> bool {
@@ -95,9 +108,14 @@ pub(crate) fn host_of(request: &Parts) -> String {
     }
 }
 
-/// The service's name in the credential scope, if the header has one.
-pub(crate) fn scope_service(header: &str) -> Option<&str> {
-    credential(header)?.split('/').nth(3)
+/// The service's name in the credential scope, in the header or in the query; empty if there is none.
+pub(crate) fn scope_of(request: &Parts) -> String {
+    let header = request.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let scope = match header {
+        Some(header) => credential(header).and_then(|c| c.split('/').nth(3)).map(str::to_owned),
+        None => request.uri.query().and_then(presigned::scope_service),
+    };
+    scope.unwrap_or_default()
 }
 
 fn credential(header: &str) -> Option<&str> {
@@ -125,7 +143,7 @@ mod tests {
     use super::*;
 
     fn gate() -> DevGate {
-        DevGate { account: "000000000000".parse().expect("account"), hosts: vec!["flint.internal".into()] }
+        DevGate { account: "000000000000".parse().expect("account"), hosts: vec!["flint.internal".into()], keys: None }
     }
 
     fn parts(headers: &[(&str, &str)]) -> Parts {

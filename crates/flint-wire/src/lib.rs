@@ -3,11 +3,12 @@
 //! No service parses a request or renders an answer; no other room knows a protocol. Reading order: [`shape`] and
 //! [`tables`] (what the services look like), [`front`] (a request's way in and out), then its stations: [`gate`] and
 //! [`sigv4`] (who calls), [`route`] (what is called), [`codec`] with [`served`], [`validate`] and [`pattern`] (with
-//! what). [`signer`] is for those who call.
+//! what). [`links`] hands out blobs at signed addresses; [`signer`] is for those who call.
 
 pub mod codec;
 pub mod front;
 pub mod gate;
+pub mod links;
 pub mod pattern;
 pub mod route;
 pub mod served;
@@ -19,5 +20,6 @@ pub mod validate;
 
 pub use front::{Front, FrontOptions, Limits};
 pub use gate::{DevGate, Gate};
+pub use links::{Downloads, SignedLinks};
 pub use signer::{Credentials, sign};
-pub use sigv4::{Keys, Owner, SecretKey, Verified};
+pub use sigv4::{Keys, Owner, SecretKey, Session, Verified};

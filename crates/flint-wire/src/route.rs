@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::codec::rest::parse_query;
 use crate::codec::{query, serialization};
-use crate::gate::scope_service;
+use crate::gate::scope_of;
 use crate::shape::{OperationModel, Protocol, ServiceModel};
 use crate::tables::SERVICES;
 
@@ -56,8 +56,8 @@ impl Route {
 
 /// Routes by what the request itself says, then by the scope of its signature.
 pub fn route(request: &Parts) -> Route {
-    let authorization = request.headers.get("authorization").and_then(|v| v.to_str().ok());
-    let scope = authorization.and_then(scope_service).unwrap_or("");
+    let scope = scope_of(request);
+    let scope = scope.as_str();
     if let Some(target) = request.headers.get("x-amz-target") {
         return by_target(target.to_str().unwrap_or(""), scope, request);
     }

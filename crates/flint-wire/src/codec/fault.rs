@@ -59,12 +59,21 @@ fn query(service: Option<&ServiceModel>, fault: &Fault, id: RequestId) -> Answer
     xml::open_with_namespace("ErrorResponse", service.map_or("", |s| s.xml_namespace), &mut out);
     xml::open("Error", &mut out);
     xml::element("Type", if fault.kind == FaultKind::Server { "Receiver" } else { "Sender" }, &mut out);
-    xml::element("Code", &fault.code, &mut out);
+    xml::element("Code", query_code(&fault.code), &mut out);
     xml::element("Message", &fault.message, &mut out);
     xml::close("Error", &mut out);
     xml::element("RequestId", &id.to_string(), &mut out);
     xml::close("ErrorResponse", &mut out);
     answer(fault.status, Some("text/xml"), Body::Whole(Bytes::from(out)))
+}
+
+/// Codes that services of every protocol share end in `Exception` on the JSON protocols alone.
+fn query_code(code: &str) -> &str {
+    match code {
+        "AccessDeniedException" => "AccessDenied",
+        "ServiceUnavailableException" => "ServiceUnavailable",
+        other => other,
+    }
 }
 
 /// The message under the name that the error's shape gives it, and the fields that travel in the body.

@@ -9,6 +9,7 @@ use flint_kit::{Doc, Switchboard};
 use flint_model::Region;
 
 use crate::gate::Gate;
+use crate::links::Downloads;
 
 /// Everything that the front needs from the roof.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct FrontOptions {
     pub clock: Arc<dyn Clock>,
     /// The document that `GET /_flint/health` answers.
     pub health: Arc<dyn Fn() -> Doc + Send + Sync>,
+    /// The blobs that `GET /_flint/code/..` answers; `None` answers none.
+    pub downloads: Option<Downloads>,
     pub limits: Limits,
 }
 

@@ -12,7 +12,8 @@ use http::request::Parts;
 use super::body::{self, Arrived, Budget};
 use super::{FrontOptions, Limits, health};
 use crate::codec::{self, Answer, Incoming};
-use crate::gate::{Gate, host_of, scope_service};
+use crate::gate::{Gate, host_of, scope_of};
+use crate::links;
 use crate::route::{self, Call, Route};
 use crate::shape::{Protocol, ServiceModel};
 use crate::sigv4::{Claim, Expected, Refusal, Verified, canonical};
@@ -85,6 +86,14 @@ where
         codec::stamp(&mut answer, id);
         return Ok(answer);
     }
+    if let Some(downloads) = &options.downloads
+        && let Some(sent) = links::answer(head, downloads, received).await
+    {
+        let refused = |fault| Refused { protocol: Protocol::Query, service: None, fault };
+        let mut answer = sent.map_err(refused)?;
+        codec::stamp(&mut answer, id);
+        return Ok(answer);
+    }
     let claim = claim(options, head, &route, received).map_err(|r| refused(r.fault(told.0)))?;
 
     let (limit, name) = match &route {
@@ -102,7 +111,7 @@ where
         Route::Miss { fault, .. } => return Err(refused(fault)),
         Route::Form(service) => {
             let query = head.uri.query().unwrap_or("");
-            route::by_form(service, scope_of(head), &bytes, query).map_err(refused)?
+            route::by_form(service, &scope_of(head), &bytes, query).map_err(refused)?
         }
     };
     (what.0, what.1) = (call.service.name.to_owned(), call.operation.name.to_owned());
@@ -164,10 +173,6 @@ fn signed_parts(head: &Parts) -> canonical::Parts<'_> {
         headers: &head.headers,
         authority: head.uri.authority().map(|a| a.as_str()),
     }
-}
-
-fn scope_of(head: &Parts) -> &str {
-    head.headers.get("authorization").and_then(|v| v.to_str().ok()).and_then(scope_service).unwrap_or("")
 }
 
 async fn decode(switchboard: &Switchboard, call: &Call, head: &Parts, body: Bytes) -> Result<Input, Fault> {

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::canonical::{self, Parts, PathRule};
 use super::key::{self, Keys, SecretKey};
+use super::presigned::{self, Presigned};
 use super::{ALGORITHM, Refusal, TERMINATOR, time};
 
 /// How far a request's date may be from ours, either way.
@@ -52,6 +53,7 @@ pub struct Expected<'a> {
 #[derive(Debug)]
 pub struct Claim {
     access_key: String,
+    token: Option<String>,
     region: Region,
     service: String,
     date: String,
@@ -59,22 +61,74 @@ pub struct Claim {
     signature: String,
     /// The payload hash that the request announces.
     announced: Option<String>,
+    presigned: bool,
+    now: Timestamp,
+}
+
+/// Both forms of a signature say this.
+struct Said {
+    credential: String,
+    signed_headers: String,
+    signature: String,
+    token: Option<String>,
+    date: RequestDate,
+    presigned: bool,
+}
+
+impl Said {
+    /// A request is signed in its header or in its query, never in both.
+    fn read(parts: &Parts<'_>, now: Timestamp) -> Result<Self, Refusal> {
+        let header = single(parts.headers, "authorization")?;
+        let token = single(parts.headers, "x-amz-security-token")?.map(str::to_owned);
+        match (header, presigned::is_signed(parts.query)) {
+            (Some(_), true) => Err(Refusal::incomplete(
+                "Only one auth mechanism allowed: the Authorization header or the query-string parameters.",
+            )),
+            (None, false) => Err(Refusal::Missing),
+            (Some(header), false) => {
+                let fields = Fields::parse(header)?;
+                Ok(Self {
+                    credential: fields.credential.to_owned(),
+                    signed_headers: fields.signed_headers.to_owned(),
+                    signature: fields.signature.to_owned(),
+                    token,
+                    date: request_date(parts.headers)?,
+                    presigned: false,
+                })
+            }
+            (None, true) => {
+                let said = Presigned::parse(parts.query)?;
+                let expires_at = said.expires_at();
+                if now > expires_at {
+                    return Err(Refusal::invalid(format!(
+                        "Signature expired: {} is now earlier than {}",
+                        time::basic(expires_at),
+                        time::basic(now)
+                    )));
+                }
+                if token.is_some() {
+                    return Err(Refusal::incomplete("The security token of a presigned URL is in its query string."));
+                }
+                Ok(Self {
+                    credential: said.credential,
+                    signed_headers: said.signed_headers,
+                    signature: said.signature,
+                    token: said.token,
+                    date: RequestDate { at: said.signed_at, text: said.date },
+                    presigned: true,
+                })
+            }
+        }
+    }
 }
 
 impl Claim {
     /// Reads and checks everything that needs neither the body nor a secret.
     pub fn read(parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Self, Refusal> {
-        refuse_query_form(parts.query)?;
-        let header = single(parts.headers, "authorization")?.ok_or(Refusal::Missing)?;
-        let fields = Fields::parse(header)?;
-        let scope = Scope::parse(fields.credential)?;
-        let date = request_date(parts.headers)?;
-        scope.check(expected, &date)?;
-        let signed = signed_headers(fields.signed_headers, parts)?;
-        if parts.headers.contains_key("x-amz-security-token") {
-            // There are no sessions yet, so no token can be a good one.
-            return Err(Refusal::Unrecognized);
-        }
+        let said = Said::read(parts, expected.now)?;
+        let scope = Scope::parse(&said.credential)?;
+        scope.check(expected, &said.date, said.presigned)?;
+        let signed = signed_headers(&said.signed_headers, parts)?;
         let announced = single(parts.headers, "x-amz-content-sha256")?.map(str::to_owned);
         if announced.as_deref().is_some_and(|hash| !is_hash(hash)) {
             return Err(Refusal::invalid(
@@ -82,17 +136,20 @@ impl Claim {
                  streaming payloads are not served here.",
             ));
         }
-        if !is_hash(fields.signature) {
+        if !is_hash(&said.signature) {
             return Err(Refusal::Mismatch);
         }
         Ok(Self {
             access_key: scope.access_key.to_owned(),
+            token: said.token,
             region: scope.region,
             service: scope.service.to_owned(),
-            date: date.text,
+            date: said.date.text,
             signed,
-            signature: fields.signature.to_owned(),
+            signature: said.signature,
             announced,
+            presigned: said.presigned,
+            now: expected.now,
         })
     }
 
@@ -105,8 +162,19 @@ impl Claim {
     pub fn verify(&self, parts: &Parts<'_>, payload_hash: &str, keys: &dyn Keys) -> Result<Verified, Refusal> {
         let signed: Vec<&str> = self.signed.iter().map(String::as_str).collect();
         let rule = if self.service == "s3" { PathRule::Once } else { PathRule::Twice };
-        let canonical = canonical::request(parts, &signed, payload_hash, rule)?;
-        let owner = keys.owner(&self.access_key);
+        let canonical = if self.presigned {
+            let query = presigned::without_signature(parts.query);
+            canonical::request(&Parts { query: &query, ..*parts }, &signed, payload_hash, rule)?
+        } else {
+            canonical::request(parts, &signed, payload_hash, rule)?
+        };
+        let (owner, expires) = match &self.token {
+            None => (keys.owner(&self.access_key), None),
+            Some(token) => {
+                let session = keys.session(&self.access_key, token);
+                session.map_or((None, None), |session| (Some(session.owner), Some(session.expires)))
+            }
+        };
         let nobody = SecretKey::new("no key has this secret; it only costs the same time to check");
         let secret = owner.as_ref().map_or(&nobody, |o| &o.secret);
         let good = key::signature(secret, &self.date, self.region.as_str(), &self.service, &canonical);
@@ -114,11 +182,14 @@ impl Claim {
         let matches =
             good.as_bytes().ct_eq(self.signature.as_bytes()) & payload.as_bytes().ct_eq(payload_hash.as_bytes());
         let owner = owner.ok_or(Refusal::Unrecognized)?;
-        if bool::from(matches) {
-            Ok(Verified { principal: owner.principal, region: self.region.clone() })
-        } else {
-            Err(Refusal::Mismatch)
+        if !bool::from(matches) {
+            return Err(Refusal::Mismatch);
         }
+        // After the signature: whether a session is over is told to its holder alone.
+        if expires.is_some_and(|at| at <= self.now) {
+            return Err(Refusal::Expired);
+        }
+        Ok(Verified { principal: owner.principal, region: self.region.clone() })
     }
 }
 
@@ -193,7 +264,8 @@ impl<'a> Scope<'a> {
         Ok(Self { access_key, day, region, service })
     }
 
-    fn check(&self, expected: &Expected<'_>, date: &RequestDate) -> Result<(), Refusal> {
+    /// `lasting`: a presigned URL says itself how long it holds, so its date may be long ago.
+    fn check(&self, expected: &Expected<'_>, date: &RequestDate, lasting: bool) -> Result<(), Refusal> {
         if let Some(service) = expected.service
             && service != self.service
         {
@@ -204,7 +276,7 @@ impl<'a> Scope<'a> {
         }
         let (now, at) = (expected.now, date.at);
         let text = &date.text;
-        if now.since(at) > SKEW {
+        if !lasting && now.since(at) > SKEW {
             let edge = time::basic(Timestamp::from_millis(now.as_millis() - SKEW.as_millis() as i64));
             return Err(Refusal::invalid(format!(
                 "Signature expired: {text} is now earlier than {edge} ({} - 15 min.)",
@@ -269,20 +341,6 @@ fn signed_headers(list: &str, parts: &Parts<'_>) -> Result<Vec<String>, Refusal>
         demand(name)?;
     }
     Ok(names.into_iter().map(str::to_owned).collect())
-}
-
-/// A request is signed in its header or in its query, never in both; the query form is not verified yet.
-fn refuse_query_form(query: &str) -> Result<(), Refusal> {
-    const NAMES: &[&str] =
-        &["x-amz-signature", "x-amz-credential", "x-amz-algorithm", "x-amz-security-token", "awsaccesskeyid"];
-    for pair in query.split('&') {
-        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-        let name = percent_encoding::percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
-        if NAMES.contains(&name.as_str()) {
-            return Err(Refusal::NotServed("signatures in the query string"));
-        }
-    }
-    Ok(())
 }
 
 /// The value of a header that may be there once.

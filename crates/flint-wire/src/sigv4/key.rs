@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use flint_base::Timestamp;
 use flint_kit::Principal;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -19,10 +20,23 @@ pub struct Owner {
     pub secret: SecretKey,
 }
 
+/// Whom temporary credentials belong to, and how long.
+#[derive(Clone, Debug)]
+pub struct Session {
+    pub owner: Owner,
+    pub expires: Timestamp,
+}
+
 /// Finds the owner of an access key.
 pub trait Keys: Send + Sync + fmt::Debug {
-    /// `None` for a key that does not exist or is not active.
+    /// The owner of a long-lived key; `None` for a key that does not exist or is not active.
     fn owner(&self, access_key: &str) -> Option<Owner>;
+
+    /// The session that a key and a security token name together, expired or not; `None` unless we gave out both.
+    fn session(&self, access_key: &str, token: &str) -> Option<Session> {
+        let _ = (access_key, token);
+        None
+    }
 }
 
 impl SecretKey {

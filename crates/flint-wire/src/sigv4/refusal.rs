@@ -22,7 +22,9 @@ pub enum Refusal {
     Mismatch,
     #[error("The security token included in the request is invalid.")]
     Unrecognized,
-    /// A form of signature that we do not verify yet.
+    #[error("The security token included in the request is expired")]
+    Expired,
+    /// A form of signature that we do not verify.
     #[error("not served: {0}")]
     NotServed(&'static str),
 }
@@ -47,6 +49,7 @@ impl Refusal {
                 (403, pick("InvalidSignatureException", "SignatureDoesNotMatch"))
             }
             Refusal::Unrecognized => (403, pick("UnrecognizedClientException", "InvalidClientTokenId")),
+            Refusal::Expired => (403, pick("ExpiredTokenException", "ExpiredToken")),
             Refusal::NotServed(what) => return Fault::not_served(what),
         };
         Fault::client(status, code, self.to_string())

@@ -45,7 +45,7 @@ async fn a_web_page_gets_nothing() {
         .send(world.request("POST", "/", &[form, ("origin", "https://evil.example")]), b"Action=GetCallerIdentity")
         .await;
     assert_eq!(reply.status, 403);
-    assert!(reply.text().contains("<Code>AccessDeniedException</Code>"));
+    assert!(reply.text().contains("<Code>AccessDenied</Code>"));
     assert!(world.asked().is_empty());
     let local = format!("app.localhost:{}", world.port);
     assert_eq!(world.send(world.request("GET", "/_flint/health", &[("host", &local)]), b"").await.status, 200);

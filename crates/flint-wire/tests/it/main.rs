@@ -3,6 +3,7 @@
 mod codecs;
 mod dev;
 mod front;
+mod presigned;
 mod properties;
 mod refusals;
 mod signatures;

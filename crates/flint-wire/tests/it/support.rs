@@ -10,7 +10,9 @@ use flint_base::{Clock, Timestamp, VirtualClock};
 use flint_kit::{
     Authorizer, Body, Ctx, Doc, Fault, Input, OperationSpec, Output, Principal, Question, Service, Switchboard,
 };
-use flint_wire::{Credentials, DevGate, Front, FrontOptions, Gate, Keys, Limits, Owner, SecretKey};
+use flint_wire::{
+    Credentials, DevGate, Downloads, Front, FrontOptions, Gate, Keys, Limits, Owner, SecretKey, SignedLinks,
+};
 use http::request::Parts;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -18,6 +20,8 @@ use tokio::sync::oneshot;
 
 pub const KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+/// Signs the addresses of blobs.
+pub const LINK_KEY: [u8; 32] = [3; 32];
 pub const ACCOUNT: &str = "000000000000";
 
 /// 2026-11-21T09:00:00Z
@@ -101,7 +105,7 @@ impl World {
     }
 
     pub async fn dev(handler: impl Fn(&Ctx, &str, &Input) -> Result<Output, Fault> + Send + Sync + 'static) -> Self {
-        let gate = DevGate { account: ACCOUNT.parse().expect("account"), hosts: Vec::new() };
+        let gate = DevGate { account: ACCOUNT.parse().expect("account"), hosts: Vec::new(), keys: None };
         Self::start(Gate::Dev(gate), Limits::default(), handler).await
     }
 
@@ -136,6 +140,13 @@ impl World {
             region: "us-east-1".parse().expect("region"),
             clock: Arc::new(VirtualClock::at(now())) as Arc<dyn Clock>,
             health: Arc::new(|| Doc::Map(vec![("status".into(), Doc::from("ready"))])),
+            downloads: Some(Downloads {
+                links: SignedLinks::new(LINK_KEY),
+                open: Arc::new(|sha256| match sha256 {
+                    "ab12" => std::fs::File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support.rs")),
+                    _ => Err(std::io::ErrorKind::NotFound.into()),
+                }),
+            }),
             limits,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
