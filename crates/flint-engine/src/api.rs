@@ -22,9 +22,7 @@ pub struct EphemeralStorage {
 pub struct LoggingConfig {
     pub log_format: Option<String>,
     pub log_group: Option<String>,
-    #[serde(skip_deserializing)]
     pub application_log_level: Option<String>,
-    #[serde(skip_deserializing)]
     pub system_log_level: Option<String>,
 }
 
@@ -60,6 +58,8 @@ pub struct Settings {
     pub environment: Option<Environment>,
     pub ephemeral_storage: Option<EphemeralStorage>,
     pub logging_config: Option<LoggingConfig>,
+    /// ARNs of layer versions, lowest first.
+    pub layers: Option<Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,6 +164,95 @@ pub struct FunctionConfiguration {
     pub ephemeral_storage: EphemeralStorage,
     pub snap_start: SnapStart,
     pub logging_config: LoggingConfig,
+    pub layers: Option<Vec<Layer>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Layer {
+    pub arn: String,
+    pub code_size: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PublishLayerVersionInput {
+    pub layer_name: String,
+    #[serde(default)]
+    pub description: Option<String>,
+    pub content: FunctionCode,
+    #[serde(default)]
+    pub compatible_architectures: Vec<String>,
+    #[serde(default)]
+    pub compatible_runtimes: Vec<String>,
+    #[serde(default)]
+    pub license_info: Option<String>,
+}
+
+/// `GetLayerVersion`, `DeleteLayerVersion`; `GetLayerVersionByArn` by `Arn`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct LayerVersionInput {
+    pub layer_name: String,
+    pub version_number: u64,
+    pub arn: String,
+}
+
+/// `ListLayers`, `ListLayerVersions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ListLayersInput {
+    pub layer_name: String,
+    pub compatible_runtime: Option<String>,
+    pub compatible_architecture: Option<String>,
+    pub marker: Option<String>,
+    pub max_items: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LayerContent {
+    pub location: String,
+    #[serde(rename = "CodeSha256")]
+    pub code_sha256: String,
+    pub code_size: u64,
+}
+
+/// A layer version; with `Content` and `LayerArn` where one is asked for, without in lists.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LayerVersionOutput {
+    pub content: Option<LayerContent>,
+    pub layer_arn: Option<String>,
+    pub layer_version_arn: String,
+    pub description: String,
+    pub created_date: String,
+    pub version: u64,
+    pub compatible_architectures: Option<Vec<String>>,
+    pub compatible_runtimes: Option<Vec<String>>,
+    pub license_info: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct LayersListItem {
+    pub layer_name: String,
+    pub layer_arn: String,
+    pub latest_matching_version: LayerVersionOutput,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListLayersOutput {
+    pub layers: Vec<LayersListItem>,
+    pub next_marker: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListLayerVersionsOutput {
+    pub layer_versions: Vec<LayerVersionOutput>,
+    pub next_marker: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

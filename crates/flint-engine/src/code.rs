@@ -48,6 +48,14 @@ pub(crate) struct Code {
     condemned: Arc<Condemned>,
 }
 
+/// What an environment mounts.
+#[derive(Clone, Debug)]
+pub(crate) struct Trees {
+    pub code: Arc<Code>,
+    /// The layers, merged; one alone is its own tree.
+    pub layers: Option<Arc<Code>>,
+}
+
 impl Code {
     /// The unpacked tree.
     pub(crate) fn path(&self) -> &Arc<Path> {
@@ -115,6 +123,35 @@ impl CodeStore {
             }
         }
         Ok(code)
+    }
+
+    /// One tree of several, later ones on top; made of hard links, so it costs names only.
+    ///
+    /// The trees were written by our own helper: plain files, directories, and links that stay inside.
+    pub(crate) async fn merge(self: &Arc<Self>, layers: Vec<Arc<Code>>) -> Result<Option<Arc<Code>>, Error> {
+        if layers.len() < 2 {
+            return Ok(layers.into_iter().next());
+        }
+        let named: String = layers.iter().map(|layer| layer.hash.to_string()).collect();
+        let merged = self.handle(BlobHash::of(named.as_bytes()));
+        let _gate = self.gate.lock().await;
+        if !merged.path.exists() {
+            let staging = self.dir.join(format!(".staging-{}", merged.hash));
+            let target = merged.path.clone();
+            blocking(move || {
+                match fs::remove_dir_all(&staging) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    _ => fs::create_dir(&staging)?,
+                }
+                for layer in &layers {
+                    overlay(&layer.path, &staging)?;
+                }
+                fs::rename(&staging, &target)
+            })
+            .await?
+            .map_err(no_space)?;
+        }
+        Ok(Some(merged))
     }
 
     /// Removes packages as their last users go. Runs until the server ends.
@@ -208,6 +245,31 @@ impl CodeStore {
     }
 }
 
+/// Links what is in `from` into `to`, in place of what is there under the same name.
+fn overlay(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let there = fs::symlink_metadata(&target).ok().map(|meta| meta.is_dir());
+        let is_dir = entry.file_type()?.is_dir();
+        match there {
+            Some(true) if !is_dir => fs::remove_dir_all(&target)?,
+            Some(false) => fs::remove_file(&target)?,
+            _ => {}
+        }
+        if is_dir {
+            if there != Some(true) {
+                fs::create_dir(&target)?;
+            }
+            overlay(&entry.path(), &target)?;
+        } else {
+            // Of a symbolic link this links the link itself.
+            fs::hard_link(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Error::Io(io::Error::other(e)))
 }
@@ -251,5 +313,39 @@ pub(crate) fn base64_of_hex(hex: &str) -> String {
     match hex.parse::<BlobHash>() {
         Ok(hash) => BASE64_STANDARD.encode(hash.as_bytes()),
         Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_layers_lie_on_top() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().expect("inside")).expect("made");
+            fs::write(path, text).expect("written");
+        };
+        write("one/python/a.py", "1");
+        write("one/python/b.py", "1");
+        write("one/swap/inner", "1");
+        write("two/python/b.py", "2");
+        write("two/swap", "2");
+        std::os::unix::fs::symlink("b.py", dir.path().join("two/python/c.py")).expect("linked");
+        let merged = dir.path().join("merged");
+        fs::create_dir(&merged).expect("made");
+        for layer in ["one", "two"] {
+            overlay(&dir.path().join(layer), &merged).expect("merges");
+        }
+        let read = |path: &str| fs::read_to_string(merged.join(path)).expect("there");
+        assert_eq!((read("python/a.py").as_str(), read("python/b.py").as_str()), ("1", "2"));
+        assert_eq!((read("python/c.py").as_str(), read("swap").as_str()), ("2", "2"));
+        assert_eq!(
+            fs::read_to_string(dir.path().join("one/python/b.py")).expect("there"),
+            "1",
+            "layers stay as they are"
+        );
     }
 }

@@ -12,10 +12,11 @@ use flint_sandbox::Sandboxes;
 use flint_store::{BlobHash, Blobs, Store};
 use tokio::sync::Notify;
 
-use crate::code::{Code, CodeStore};
+use crate::code::{Code, CodeStore, Trees};
 use crate::error::Error;
 use crate::function::{Draws, Function, Live, Runnable, label};
 use crate::keys;
+use crate::layers::{self, Layers};
 use crate::pool::{EnvironmentView, Leased, Pool};
 use crate::record::Recorder;
 use crate::registry::Registry;
@@ -63,6 +64,7 @@ pub struct Engine {
     pub(crate) code: Arc<CodeStore>,
     pub(crate) environments: Environments,
     pub(crate) registry: Registry,
+    pub(crate) layers: Layers,
     pub(crate) room: Arc<Room>,
     pub(crate) recorder: Recorder,
     pub(crate) draws: Draws,
@@ -93,6 +95,7 @@ impl Engine {
             code,
             environments: parts.environments,
             registry: Registry::default(),
+            layers: Layers::default(),
             control: tokio::sync::Mutex::default(),
             pools: Mutex::default(),
             gone_idle: Notify::new(),
@@ -135,10 +138,19 @@ impl Engine {
 
     async fn load(&self) -> Result<(), Error> {
         let stored = keys::load(&*self.store)?;
-        let packages = stored.iter().flat_map(|one| std::iter::once(&one.latest).chain(&one.versions));
+        let stored_layers = layers::load(&*self.store, &self.layers)?;
+        let functions = stored.iter().flat_map(|one| std::iter::once(&one.latest).chain(&one.versions));
+        let packages = functions.flat_map(Function::packages).map(|package| package.sha256.clone());
+        let of_layers = stored_layers.iter().map(|layer| layer.package().sha256);
         let wanted: std::collections::HashSet<BlobHash> =
-            packages.filter_map(|function| function.package.sha256.parse().ok()).collect();
+            packages.chain(of_layers).filter_map(|sha256| sha256.parse().ok()).collect();
         self.code.keep_only(|hash| wanted.contains(hash)).await?;
+        for layer in stored_layers {
+            match self.code.load(&layer.package()).await {
+                Ok(code) => self.layers.put(layer.with(code)),
+                Err(error) => tracing::error!(%error, "a layer's package is lost; publish it again"),
+            }
+        }
         for one in stored {
             let name = one.latest.name.clone();
             if let Err(error) = self.load_one(one).await {
@@ -166,11 +178,21 @@ impl Engine {
     /// One version with its package unpacked and a pool of its own.
     pub(crate) async fn runnable(&self, function: Function) -> Result<Arc<Runnable>, Error> {
         let code = self.code.load(&function.package).await?;
-        Ok(self.runnable_of(function, code))
+        let trees = self.trees(code, &function).await?;
+        Ok(self.runnable_of(function, trees))
     }
 
-    pub(crate) fn runnable_of(&self, function: Function, code: Arc<Code>) -> Arc<Runnable> {
-        let pool = Pool::new(self.spec(&function, &code), code);
+    /// The code of `function` and the merged tree of its layers.
+    pub(crate) async fn trees(&self, code: Arc<Code>, function: &Function) -> Result<Trees, Error> {
+        let mut layers = Vec::new();
+        for layer in &function.config.layers {
+            layers.push(self.code.load(&layer.package).await?);
+        }
+        Ok(Trees { code, layers: self.code.merge(layers).await? })
+    }
+
+    pub(crate) fn runnable_of(&self, function: Function, trees: Trees) -> Arc<Runnable> {
+        let pool = Pool::new(self.spec(&function, &trees), trees);
         self.prepare(&pool);
         self.with_pools(|pools| pools.push(pool.clone()));
         let stats = self.stats.of(&function.place, &function.name);
@@ -229,7 +251,7 @@ impl Engine {
         });
     }
 
-    fn spec(&self, function: &Function, code: &Code) -> EnvironmentSpec {
+    fn spec(&self, function: &Function, trees: &Trees) -> EnvironmentSpec {
         let config = &function.config;
         // Checked at create and update; a host that lost the interpreter since answers when an environment is made.
         let runtime = self.catalog.resolve(&config.runtime, self.options.runtimes).ok();
@@ -240,14 +262,14 @@ impl Engine {
             arn: function.arn().into(),
             runtime: runtime.unwrap_or_else(|| crate::rules::missing_runtime(&config.runtime)),
             handler: config.handler.clone(),
-            code: code.path().clone(),
+            code: trees.code.path().clone(),
             variables: config.variables.clone().into_iter().collect(),
             memory_mb: config.memory_mb,
             timeout: config.timeout(),
             ephemeral_mb: config.ephemeral_mb,
             log_group: function.log_group().into(),
-            logging: flint_runtime::Logging::default(),
-            layers: None,
+            logging: config.logging,
+            layers: trees.layers.as_ref().map(|layers| layers.path().clone()),
             init_limit: self.options.init_limit,
         }
     }

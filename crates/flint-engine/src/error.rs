@@ -11,6 +11,8 @@ pub enum Error {
     FunctionNotFound(String),
     #[error("Cannot find alias arn: {0}")]
     AliasNotFound(String),
+    #[error("The resource you requested does not exist.")]
+    LayerNotFound,
     #[error("Alias already exists: {0}")]
     AliasExists(String),
     /// Something else still refers to it.
@@ -54,7 +56,7 @@ impl From<Error> for Fault {
         let user = |fault: Fault| fault.with_field("Type", "User");
         let service = |fault: Fault| fault.with_field("Type", "Service");
         match error {
-            Error::FunctionNotFound(_) | Error::AliasNotFound(_) => {
+            Error::FunctionNotFound(_) | Error::AliasNotFound(_) | Error::LayerNotFound => {
                 user(Fault::client(404, "ResourceNotFoundException", message))
             }
             Error::FunctionExists(_) | Error::AliasExists(_) | Error::InUse(_) | Error::UpdateInProgress(_) => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use flint_base::Timestamp;
 use flint_model::{FunctionName, Place, Qualifier};
+use flint_runtime::{LogFormat, LogLevel, Logging};
 
 use crate::api;
 use crate::pool::Pool;
@@ -29,6 +30,16 @@ pub(crate) struct Config {
     pub variables: BTreeMap<String, String>,
     /// `None`: `/aws/lambda/NAME`.
     pub log_group: Option<String>,
+    pub logging: Logging,
+    /// Lowest first. A layer version that is deleted lives on in the functions that use it.
+    pub layers: Vec<LayerUse>,
+}
+
+/// A layer version as a function uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LayerUse {
+    pub arn: String,
+    pub package: Package,
 }
 
 /// A package at rest, named by the SHA-256 of its archive.
@@ -195,8 +206,26 @@ impl Function {
         self.name.arn(&self.place).to_string()
     }
 
+    /// Every package that running this needs.
+    pub(crate) fn packages(&self) -> impl Iterator<Item = &Package> {
+        std::iter::once(&self.package).chain(self.config.layers.iter().map(|layer| &layer.package))
+    }
+
     pub(crate) fn log_group(&self) -> String {
         self.config.log_group.clone().unwrap_or_else(|| format!("/aws/lambda/{}", self.name))
+    }
+
+    fn logging_config(&self) -> api::LoggingConfig {
+        let Logging { format, application_level, system_level } = self.config.logging;
+        let json = format == LogFormat::Json;
+        // With JSON the levels have defaults that are shown; text has none.
+        let level = |level: Option<LogLevel>| json.then(|| level.unwrap_or_default().name().to_owned());
+        api::LoggingConfig {
+            log_format: Some(if json { "JSON" } else { "Text" }.to_owned()),
+            log_group: Some(self.log_group()),
+            application_log_level: level(application_level),
+            system_log_level: level(system_level),
+        }
     }
 
     /// Whether publishing this after `last` would give the same version again.
@@ -235,11 +264,11 @@ impl Function {
             architectures: vec!["x86_64"],
             ephemeral_storage: api::EphemeralStorage { size: config.ephemeral_mb },
             snap_start: api::SnapStart { apply_on: "None", optimization_status: "Off" },
-            logging_config: api::LoggingConfig {
-                log_format: Some("Text".to_owned()),
-                log_group: Some(self.log_group()),
-                ..Default::default()
-            },
+            logging_config: self.logging_config(),
+            layers: (!config.layers.is_empty()).then(|| {
+                let shown = |layer: &LayerUse| api::Layer { arn: layer.arn.clone(), code_size: layer.package.size };
+                config.layers.iter().map(shown).collect()
+            }),
         }
     }
 }

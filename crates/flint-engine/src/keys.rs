@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use flint_base::Timestamp;
 use flint_model::{FunctionName, Place};
+use flint_runtime::{LogFormat, LogLevel, Logging};
 use flint_store::{Batch, Key, KeyRange, Keyspace, ReadError, Row, Store, record};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::function::{Alias, Config, Function, Head, Package};
+use crate::function::{Alias, Config, Function, Head, LayerUse, Package};
 
 /// Key: place, name. Value: [`FunctionRecord`]: what belongs to the function, and `$LATEST`.
 pub(crate) const FUNCTIONS: Keyspace = Keyspace::new("functions");
@@ -35,10 +36,25 @@ struct VersionRecord {
     ephemeral_mb: u32,
     variables: BTreeMap<String, String>,
     log_group: Option<String>,
+    #[serde(default)]
+    log_json: bool,
+    #[serde(default)]
+    application_log_level: Option<String>,
+    #[serde(default)]
+    system_log_level: Option<String>,
+    #[serde(default)]
+    layers: Vec<LayerUseRecord>,
     code_sha256: String,
     code_size: u64,
     modified_ms: i64,
     revision: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LayerUseRecord {
+    arn: String,
+    code_sha256: String,
+    code_size: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -149,7 +165,7 @@ fn encode_function(head: &Head, latest: &Function) -> Bytes {
     record::encode(LAYOUT, &record)
 }
 
-fn decode<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, Error> {
+pub(crate) fn decode<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, Error> {
     let damaged = |why: record::Error| Error::Record { key: format!("{:?}", row.key), why: why.to_string() };
     record::decode(LAYOUT, &row.value).map_err(damaged)
 }
@@ -170,6 +186,10 @@ impl From<Function> for VersionRecord {
             ephemeral_mb: config.ephemeral_mb,
             variables: config.variables,
             log_group: config.log_group,
+            log_json: config.logging.format == LogFormat::Json,
+            application_log_level: config.logging.application_level.map(|level| level.name().to_owned()),
+            system_log_level: config.logging.system_level.map(|level| level.name().to_owned()),
+            layers: config.layers.into_iter().map(LayerUseRecord::from).collect(),
             code_sha256: package.sha256,
             code_size: package.size,
             modified_ms: modified.as_millis(),
@@ -194,11 +214,33 @@ impl From<VersionRecord> for Function {
                 ephemeral_mb: record.ephemeral_mb,
                 variables: record.variables,
                 log_group: record.log_group,
+                logging: Logging {
+                    format: if record.log_json { LogFormat::Json } else { LogFormat::Text },
+                    application_level: level(record.application_log_level.as_deref()),
+                    system_level: level(record.system_log_level.as_deref()),
+                },
+                layers: record.layers.into_iter().map(LayerUse::from).collect(),
             },
             package: Package { sha256: record.code_sha256, size: record.code_size },
             modified: Timestamp::from_millis(record.modified_ms),
             revision: record.revision,
         }
+    }
+}
+
+fn level(name: Option<&str>) -> Option<LogLevel> {
+    crate::rules::LEVELS.into_iter().find(|level| Some(level.name()) == name)
+}
+
+impl From<LayerUse> for LayerUseRecord {
+    fn from(layer: LayerUse) -> Self {
+        Self { arn: layer.arn, code_sha256: layer.package.sha256, code_size: layer.package.size }
+    }
+}
+
+impl From<LayerUseRecord> for LayerUse {
+    fn from(record: LayerUseRecord) -> Self {
+        Self { arn: record.arn, package: Package { sha256: record.code_sha256, size: record.code_size } }
     }
 }
 
@@ -233,6 +275,8 @@ mod tests {
                 ephemeral_mb: 512,
                 variables: [("A".to_owned(), "b".to_owned())].into(),
                 log_group: None,
+                logging: Logging::default(),
+                layers: vec![LayerUse { arn: "a".into(), package: Package { sha256: "11".repeat(32), size: 1 } }],
             },
             package: Package { sha256: "00".repeat(32), size: 7 },
             modified: Timestamp::from_millis(5),

@@ -8,7 +8,7 @@
 //! 3. `pool`: the execution environments of one version; `room`: what the host can give.
 //! 4. `function`, `rules`: what a function is and which settings are legal; `registry`: the snapshot.
 //! 5. `ops`: the control plane, one file per group of operations; `api`: its documents.
-//! 6. `code`: packages at rest, unpacked; `keys`: records at rest; `record`: the journal's writer; `stats`: counters.
+//! 6. `code`: packages at rest, unpacked; `layers`: layer versions; `keys`: records at rest; `record`: the journal's writer; `stats`: counters.
 
 mod api;
 mod code;
@@ -17,6 +17,7 @@ mod error;
 mod function;
 mod invoke;
 mod keys;
+mod layers;
 mod ops;
 mod pool;
 mod record;

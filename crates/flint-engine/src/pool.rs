@@ -13,7 +13,7 @@ use flint_model::{FunctionName, Place};
 use flint_runtime::{ColdStart, Environment, EnvironmentSpec};
 use futures_util::FutureExt;
 
-use crate::code::Code;
+use crate::code::Trees;
 use crate::room::Memory;
 
 /// Why an environment had to be made.
@@ -31,8 +31,8 @@ pub enum Cause {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub spec: Arc<EnvironmentSpec>,
-    /// Keeps the code tree on disk while anything of this pool may mount it.
-    _code: Arc<Code>,
+    /// Keeps the trees on disk while anything of this pool may mount it.
+    _trees: Trees,
     retired: AtomicBool,
     state: Mutex<State>,
 }
@@ -132,9 +132,9 @@ impl Leased {
 }
 
 impl Pool {
-    pub(crate) fn new(spec: EnvironmentSpec, code: Arc<Code>) -> Arc<Self> {
+    pub(crate) fn new(spec: EnvironmentSpec, trees: Trees) -> Arc<Self> {
         let retired = AtomicBool::new(false);
-        Arc::new(Self { spec: Arc::new(spec), _code: code, retired, state: Mutex::default() })
+        Arc::new(Self { spec: Arc::new(spec), _trees: trees, retired, state: Mutex::default() })
     }
 
     /// The most recently used idle environment, thawed. Dead ones that it meets are handed back for closing.

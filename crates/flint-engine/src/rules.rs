@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use flint_model::arn::is_role_arn;
-use flint_runtime::{Kind, Resolved};
+use flint_runtime::{Kind, LogFormat, LogLevel, Logging, Resolved};
 
-use crate::api::Settings;
+use crate::api::{LoggingConfig, Settings};
 use crate::error::Error;
 use crate::function::Config;
 
@@ -60,6 +60,8 @@ pub(crate) fn new_config(settings: Settings) -> Result<Config, Error> {
         ephemeral_mb: DEFAULT_EPHEMERAL_MB,
         variables: BTreeMap::new(),
         log_group: None,
+        logging: Logging::default(),
+        layers: Vec::new(),
     };
     apply(empty, settings)
 }
@@ -91,14 +93,42 @@ pub(crate) fn apply(mut config: Config, settings: Settings) -> Result<Config, Er
         config.variables = environment.variables;
     }
     if let Some(logging) = settings.logging_config {
-        if logging.log_format.as_deref().is_some_and(|f| f != "Text") {
-            return Err(Error::NotServed("lambda.CreateFunction: LoggingConfig.LogFormat".to_owned()));
-        }
+        config.logging = parse_logging(&logging)?;
         config.log_group = logging.log_group;
     }
     check(&config)?;
     Ok(config)
 }
+
+/// Levels belong to the JSON format only (API reference, `LoggingConfig`).
+fn parse_logging(logging: &LoggingConfig) -> Result<Logging, Error> {
+    let level = |name: &Option<String>| match name.as_deref() {
+        None => Ok(None),
+        Some(text) => LEVELS
+            .into_iter()
+            .find(|level| level.name() == text)
+            .map(Some)
+            .ok_or_else(|| Error::InvalidParameter(format!("{text} is no log level"))),
+    };
+    let format = match logging.log_format.as_deref() {
+        Some("JSON") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    let parsed = Logging {
+        format,
+        application_level: level(&logging.application_log_level)?,
+        system_level: level(&logging.system_log_level)?,
+    };
+    if format == LogFormat::Text && (parsed.application_level.is_some() || parsed.system_level.is_some()) {
+        let why = "LogLevel is not supported when LogFormat is set to \"Text\". Remove LogLevel from your request or change the LogFormat to \"JSON\" and try again.";
+        return Err(Error::InvalidParameter(why.to_owned()));
+    }
+    Ok(parsed)
+}
+
+/// From the most talkative on.
+pub(crate) const LEVELS: [LogLevel; 6] =
+    [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error, LogLevel::Fatal];
 
 /// Stands in for an interpreter that the host had when the function was made and has no more: an environment of it
 /// fails to start, and says why.

@@ -41,6 +41,12 @@ operations! {
     "Invoke" "lambda:InvokeFunction"
     "InvokeWithResponseStream" "lambda:InvokeFunction"
     "CreateAlias" "lambda:CreateAlias"
+    "DeleteLayerVersion" "lambda:DeleteLayerVersion"
+    "GetLayerVersion" "lambda:GetLayerVersion"
+    "GetLayerVersionByArn" "lambda:GetLayerVersion"
+    "ListLayerVersions" "lambda:ListLayerVersions"
+    "ListLayers" "lambda:ListLayers"
+    "PublishLayerVersion" "lambda:PublishLayerVersion"
     "CreateFunction" "lambda:CreateFunction"
     "DeleteAlias" "lambda:DeleteAlias"
     "DeleteFunction" "lambda:DeleteFunction"
@@ -124,6 +130,12 @@ impl Lambda {
     async fn call_settings(&self, ctx: &Ctx, operation: &str, mut input: Input) -> Result<Output, Fault> {
         let engine = &*self.engine;
         match operation {
+            "PublishLayerVersion" => created(&ops::layers::publish(engine, ctx, input.parse()?).await?),
+            "GetLayerVersion" => Output::render(&ops::layers::get(engine, ctx, &input.parse()?)?),
+            "GetLayerVersionByArn" => Output::render(&ops::layers::get_by_arn(engine, ctx, &input.parse()?)?),
+            "ListLayerVersions" => Output::render(&ops::layers::list_versions(engine, ctx, &input.parse()?)?),
+            "ListLayers" => Output::render(&ops::layers::list(engine, ctx, &input.parse()?)),
+            "DeleteLayerVersion" => no_content(ops::layers::delete(engine, ctx, &input.parse()?).await?),
             "TagResource" => no_content(ops::settings::tag_resource(engine, ctx, input.parse()?).await?),
             "UntagResource" => no_content(ops::settings::untag_resource(engine, ctx, input.parse()?).await?),
             "ListTags" => Output::render(&ops::settings::list_tags(engine, ctx, &input.parse()?)?),

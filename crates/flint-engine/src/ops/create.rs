@@ -9,7 +9,7 @@ use crate::api::{CreateFunctionInput, FunctionConfiguration};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::function::{Function, Head, Live};
-use crate::ops::{function_ref, publish, revision};
+use crate::ops::{function_ref, layers, publish, revision};
 use crate::room::Reservation;
 use crate::{keys, rules};
 
@@ -24,7 +24,9 @@ pub(crate) async fn create_function(
     if engine.registry.get(&ctx.place, &named.name).is_some() {
         return Err(exists());
     }
-    let config = rules::new_config(input.settings)?;
+    let layers = input.settings.layers.clone().unwrap_or_default();
+    let mut config = rules::new_config(input.settings)?;
+    config.layers = layers::uses(engine, &ctx.place, &layers, &[])?;
     let unavailable = |e: flint_runtime::Unavailable| Error::InvalidParameter(e.to_string());
     engine.catalog.resolve(&config.runtime, engine.options.runtimes).map_err(unavailable)?;
     let no_code = || Error::InvalidParameter("Please provide a source for function code.".to_owned());
@@ -39,6 +41,7 @@ pub(crate) async fn create_function(
         modified: engine.clock.now(),
         revision: revision(),
     };
+    let trees = engine.trees(code, &function).await?;
     let mut head = Head { incarnation: revision(), tags: input.tags, reserved: None, next_version: 1 };
     let published = (input.publish == Some(true)).then(|| publish::number(&mut head, &function));
 
@@ -52,8 +55,8 @@ pub(crate) async fn create_function(
         other => other?,
     };
     let answer = published.as_ref().unwrap_or(&function).configuration();
-    let versions = published.into_iter().map(|version| (1, engine.runnable_of(version, code.clone()))).collect();
-    let latest = engine.runnable_of(function, code);
+    let versions = published.into_iter().map(|version| (1, engine.runnable_of(version, trees.clone()))).collect();
+    let latest = engine.runnable_of(function, trees);
     let reservation = Reservation::new(None);
     engine.swap(Live { head, latest, versions, aliases: BTreeMap::new(), reservation });
     Ok(answer)

@@ -3,6 +3,7 @@
 pub(crate) mod alias;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod layers;
 pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod settings;

@@ -6,11 +6,11 @@ use flint_kit::Ctx;
 use flint_store::Batch;
 
 use crate::api::{FunctionConfiguration, UpdateFunctionCodeInput, UpdateFunctionConfigurationInput};
-use crate::code::Code;
+use crate::code::Trees;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::function::{Function, Live};
-use crate::ops::{check_revision, function_ref, publish, revision};
+use crate::ops::{check_revision, function_ref, layers, publish, revision};
 use crate::{keys, rules};
 
 /// Replaces the package of `$LATEST`.
@@ -27,7 +27,8 @@ pub(crate) async fn update_function_code(
     if input.dry_run == Some(true) {
         return Ok(function.configuration());
     }
-    commit(engine, &live, function, code, input.publish == Some(true)).await
+    let trees = engine.trees(code, &function).await?;
+    commit(engine, &live, function, trees, input.publish == Some(true)).await
 }
 
 /// Changes settings of `$LATEST`; those that the request does not name stay.
@@ -39,12 +40,17 @@ pub(crate) async fn update_function_configuration(
     let live = engine.registry.find(&ctx.place, &function_ref(&input.function_name, None)?)?;
     let latest = &live.latest.function;
     check_revision(input.revision_id.as_deref(), &latest.revision)?;
-    let config = rules::apply(latest.config.clone(), input.settings)?;
+    let layers = input.settings.layers.clone();
+    let mut config = rules::apply(latest.config.clone(), input.settings)?;
+    if let Some(arns) = layers {
+        config.layers = layers::uses(engine, &ctx.place, &arns, &latest.config.layers)?;
+    }
     let unavailable = |e: flint_runtime::Unavailable| Error::InvalidParameter(e.to_string());
     engine.catalog.resolve(&config.runtime, engine.options.runtimes).map_err(unavailable)?;
     let code = engine.code.load(&latest.package).await?;
     let function = Function { config, ..latest.clone() };
-    commit(engine, &live, function, code, false).await
+    let trees = engine.trees(code, &function).await?;
+    commit(engine, &live, function, trees, false).await
 }
 
 /// Stores `next` as `$LATEST`, unless that changed since `seen` was read; with `publish` also as a version.
@@ -52,7 +58,7 @@ async fn commit(
     engine: &Engine,
     seen: &Live,
     mut next: Function,
-    code: Arc<Code>,
+    trees: Trees,
     publish: bool,
 ) -> Result<FunctionConfiguration, Error> {
     let _control = engine.control.lock().await;
@@ -76,11 +82,11 @@ async fn commit(
         Some(publish::Next::New(version)) => {
             let answer = version.configuration();
             let number = version.version.unwrap_or(0);
-            live.versions.insert(number, engine.runnable_of(*version, code.clone()));
+            live.versions.insert(number, engine.runnable_of(*version, trees.clone()));
             answer
         }
     };
-    live.latest = engine.runnable_of(next, code);
+    live.latest = engine.runnable_of(next, trees);
     engine.swap(live);
     Ok(answer)
 }
