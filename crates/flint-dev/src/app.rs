@@ -1,35 +1,35 @@
-//! What a folder says about the function in it: found out from its files, or said in its `flint.toml`.
+//! What a folder says about the functions in it: found out from its files, or said in its `flint.toml`.
 //!
 //! ```toml
 //! name = "thumbnail"            # default: the folder's name
-//! handler = "app.handler"       # default: found in app.py, handler.py, lambda_function.py or main.py
-//! runtime = "python3.13"        # default: the newest Python of the server; provided.al2023 for a `bootstrap`
+//! handler = "app.handler"       # default: found in the folder's files
+//! runtime = "python3.13"        # default: the newest of its language that the server has; provided.al2023 for programs
 //! memory = "512 MiB"            # default: 128 MiB
 //! timeout = "10 s"              # default: 3 s
 //! requirements = "requirements.txt"
+//! binary = "api"                # which program of a Cargo package
+//! exclude = ["*.png", "docs/"]  # files that don't belong into the package, as in a .gitignore
 //! [environment]
 //! GREETING = "hello"
 //! ```
 //!
 //! A key that is not in this list is refused. What the file leaves out has its default: deploying the same folder
-//! twice gives the same function.
+//! twice gives the same function. Several functions: see [`project`].
 
+mod detect;
+mod file;
+pub mod pattern;
+pub mod project;
+mod template;
 mod units;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 use crate::Error;
+use pattern::Pattern;
 
-/// Files that may hold a Python handler, in the order in which they are asked.
-const PYTHON_FILES: [&str; 4] = ["app.py", "handler.py", "lambda_function.py", "main.py"];
-/// Names that a handler may have, in the order in which they are asked.
-const HANDLER_NAMES: [&str; 3] = ["handler", "lambda_handler", "main"];
-/// What runs a folder with a `bootstrap`.
-const PROVIDED: &str = "provided.al2023";
 /// The reference's defaults of `MemorySize` (MiB) and `Timeout` (seconds).
 const MEMORY_MB_DEFAULT: u32 = 128;
 const TIMEOUT_S_DEFAULT: u32 = 3;
@@ -44,169 +44,114 @@ pub struct App {
     pub memory_mb: u32,
     pub timeout_s: u32,
     pub environment: BTreeMap<String, String>,
-    /// A pip requirements file to be installed into the package.
-    pub requirements: Option<PathBuf>,
+    /// The function's role; a placeholder of the caller's account if the folder names none.
+    pub role: Option<String>,
+    pub build: Build,
+    /// Files that stay out of the package.
+    pub exclude: Vec<Pattern>,
 }
 
 /// What runs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The newest Python that the server has.
     AnyPython,
+    /// The newest Node.js that the server has.
+    AnyNode,
     /// This runtime identifier.
     Runtime(String),
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
+/// What has to be done to the folder to make a package of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// Its files are the package.
+    AsIs,
+    /// pip installs this requirements file into the package.
+    Pip(PathBuf),
+    /// npm installs what `package.json` names into the package.
+    Npm,
+    /// `cargo build --release`; this binary of the package, or its only one, becomes `bootstrap`.
+    Cargo { binary: Option<String> },
+    /// `go build`; the program becomes `bootstrap`.
+    Go,
+}
+
+/// What was said about a function, in whichever file. What was not said is found out.
+#[derive(Clone, Debug, Default)]
+struct Said {
     name: Option<String>,
     handler: Option<String>,
     runtime: Option<String>,
-    memory: Option<units::Megabytes>,
-    timeout: Option<units::Seconds>,
+    memory_mb: Option<u32>,
+    timeout_s: Option<u32>,
     environment: BTreeMap<String, String>,
+    role: Option<String>,
     requirements: Option<PathBuf>,
+    binary: Option<String>,
+    exclude: Vec<Pattern>,
 }
 
 impl App {
-    /// Reads the folder. `name` overrides what the folder says.
+    /// Reads a folder with one function. `name` overrides what the folder says.
     ///
     /// Errors: [`Error::App`] if nothing in it can be run, [`Error::Settings`] if its `flint.toml` is wrong.
     pub fn read(dir: &Path, name: Option<&str>) -> Result<App, Error> {
-        let dir = fs::canonicalize(dir).map_err(Error::file(dir))?;
-        if !dir.is_dir() {
-            let hint = "name the folder that holds the function".to_owned();
-            return Err(Error::App { dir, reason: "is not a folder".into(), hint });
+        let dir = folder(dir)?;
+        let file = file::read(&dir)?;
+        if !file.functions.is_empty() {
+            let names = file.functions.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let hint = "deploy the folder without a name".to_owned();
+            return Err(Error::App { dir, reason: format!("holds several functions: {names}"), hint });
         }
-        let file = read_file(&dir)?;
-        let (kind, handler) = kind_and_handler(&dir, &file)?;
-        let requirements = requirements(&dir, &file, &kind)?;
-        let name = match name.map(str::to_owned).or_else(|| file.name.clone()) {
+        App::new(&dir, file.said(), name)
+    }
+
+    /// A function of a folder of which something was said.
+    fn new(dir: &Path, said: Said, name: Option<&str>) -> Result<App, Error> {
+        let dir = folder(dir)?;
+        let found = detect::detect(&dir, &said)?;
+        let name = match name.map(str::to_owned).or(said.name) {
             Some(given) => checked_name(&dir, given)?,
             None => name_of(&dir)?,
         };
         Ok(App {
             name,
-            kind,
-            handler,
-            memory_mb: file.memory.map_or(MEMORY_MB_DEFAULT, |m| m.0),
-            timeout_s: file.timeout.map_or(TIMEOUT_S_DEFAULT, |t| t.0),
-            environment: file.environment,
-            requirements,
+            kind: found.kind,
+            handler: found.handler,
+            memory_mb: said.memory_mb.unwrap_or(MEMORY_MB_DEFAULT),
+            timeout_s: said.timeout_s.unwrap_or(TIMEOUT_S_DEFAULT),
+            environment: said.environment,
+            role: said.role,
+            build: found.build,
+            exclude: said.exclude,
             dir,
         })
     }
 
     /// Whether the folder holds anything that [`App::read`] would take for a function.
     pub fn is_in(dir: &Path) -> bool {
-        let named = ["flint.toml", "bootstrap"].iter().any(|f| dir.join(f).is_file());
-        named || PYTHON_FILES.iter().any(|f| python_handler(&dir.join(f)).is_some())
+        dir.join("flint.toml").is_file() || detect::is_in(dir)
     }
 
     /// The function's name if only that is wanted (to remove it): from `flint.toml` or the folder.
     pub fn name_in(dir: &Path) -> Result<String, Error> {
-        let dir = fs::canonicalize(dir).map_err(Error::file(dir))?;
-        match read_file(&dir)?.name {
+        let dir = folder(dir)?;
+        match file::read(&dir)?.name {
             Some(name) => checked_name(&dir, name),
             None => name_of(&dir),
         }
     }
 }
 
-fn read_file(dir: &Path) -> Result<File, Error> {
-    let path = dir.join("flint.toml");
-    match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).map_err(|e| {
-            let line = e.span().map(|s| text[..s.start.min(text.len())].matches('\n').count() + 1);
-            let place = line.map_or(String::new(), |l| format!("line {l}: "));
-            Error::Settings { path, reason: format!("{place}{}", e.message().replace('\n', " ")) }
-        }),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
-        Err(e) => Err(Error::File { path, source: e }),
+/// The folder by its full path.
+fn folder(dir: &Path) -> Result<PathBuf, Error> {
+    let dir = fs::canonicalize(dir).map_err(Error::file(dir))?;
+    if dir.is_dir() {
+        return Ok(dir);
     }
-}
-
-fn kind_and_handler(dir: &Path, file: &File) -> Result<(Kind, String), Error> {
-    if let Some(runtime) = &file.runtime {
-        let handler = match &file.handler {
-            Some(handler) => handler.clone(),
-            None if runtime.starts_with("provided") => check_bootstrap(dir)?,
-            None if runtime.starts_with("python") => find_python_handler(dir)?,
-            None => return Err(no_handler(dir)),
-        };
-        return Ok((Kind::Runtime(runtime.clone()), handler));
-    }
-    if dir.join("bootstrap").is_file() {
-        let handler = check_bootstrap(dir)?;
-        return Ok((Kind::Runtime(PROVIDED.into()), file.handler.clone().unwrap_or(handler)));
-    }
-    match &file.handler {
-        Some(handler) => Ok((Kind::AnyPython, handler.clone())),
-        None => Ok((Kind::AnyPython, find_python_handler(dir)?)),
-    }
-}
-
-fn check_bootstrap(dir: &Path) -> Result<String, Error> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let path = dir.join("bootstrap");
-    let app = |reason: &str, hint: String| Error::App { dir: dir.to_owned(), reason: reason.into(), hint };
-    match fs::metadata(&path) {
-        Ok(meta) if meta.is_file() && meta.permissions().mode() & 0o111 != 0 => Ok("bootstrap".into()),
-        Ok(meta) if meta.is_file() => {
-            Err(app("its `bootstrap` is not executable", format!("chmod +x {}", path.display())))
-        }
-        _ => Err(app(
-            "a provided runtime runs the file `bootstrap`, which is not there",
-            "put your program there".into(),
-        )),
-    }
-}
-
-fn find_python_handler(dir: &Path) -> Result<String, Error> {
-    PYTHON_FILES.iter().find_map(|f| python_handler(&dir.join(f))).ok_or_else(|| no_handler(dir))
-}
-
-fn no_handler(dir: &Path) -> Error {
-    Error::App {
-        dir: dir.to_owned(),
-        reason: format!(
-            "no function found: expected {} with a function {}, or an executable `bootstrap`",
-            PYTHON_FILES.join(", "),
-            HANDLER_NAMES.join(", ")
-        ),
-        hint: "say where it is in flint.toml: handler = \"FILE.FUNCTION\"".into(),
-    }
-}
-
-/// `MODULE.FUNCTION` if the file defines one of the known names at its top level.
-fn python_handler(path: &Path) -> Option<String> {
-    let source = fs::read_to_string(path).ok()?;
-    let module = path.file_stem()?.to_str()?;
-    let defines = |name: &str| source.lines().any(|line| defines_at_top(line, name));
-    HANDLER_NAMES.iter().find(|name| defines(name)).map(|name| format!("{module}.{name}"))
-}
-
-/// `def NAME(` or `NAME =` at the start of a line.
-fn defines_at_top(line: &str, name: &str) -> bool {
-    let of = |rest: &str, next: &[char]| {
-        rest.strip_prefix(name)
-            .is_some_and(|after| after.trim_start().starts_with(next) && !after.trim_start().starts_with("=="))
-    };
-    match line.strip_prefix("def ") {
-        Some(rest) => of(rest.trim_start(), &['(']),
-        None => of(line, &['=', ':']),
-    }
-}
-
-fn requirements(dir: &Path, file: &File, kind: &Kind) -> Result<Option<PathBuf>, Error> {
-    if let Some(said) = &file.requirements {
-        let path = dir.join(said);
-        return fs::metadata(&path).map(|_| Some(path.clone())).map_err(Error::file(path));
-    }
-    let python = !matches!(kind, Kind::Runtime(r) if !r.starts_with("python"));
-    let path = dir.join("requirements.txt");
-    Ok((python && path.is_file()).then_some(path))
+    let hint = "name the folder that holds the function".to_owned();
+    Err(Error::App { dir, reason: "is not a folder".into(), hint })
 }
 
 fn checked_name(dir: &Path, name: String) -> Result<String, Error> {
@@ -232,76 +177,22 @@ fn name_of(dir: &Path) -> Result<String, Error> {
 mod tests {
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::Builder::new().prefix("app-").tempdir().unwrap();
-        for (name, text) in files {
-            fs::write(dir.path().join(name), text).unwrap();
-        }
-        dir
-    }
-
-    fn check(files: &[(&str, &str)], expected: Result<(&str, Kind), &str>) {
-        let dir = folder(files);
-        match (App::read(dir.path(), Some("f")), expected) {
-            (Ok(app), Ok((handler, kind))) => {
-                assert_eq!((app.handler.as_str(), app.kind), (handler, kind), "{files:?}");
-            }
-            (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{e} should say {part}"),
-            (got, expected) => panic!("{files:?}: got {got:?}, expected {expected:?}"),
-        }
-    }
-
-    #[test]
-    fn finds_the_handler() {
-        let python = || Kind::AnyPython;
-        check(&[("app.py", "def handler(event, context):\n  pass\n")], Ok(("app.handler", python())));
-        check(
-            &[("lambda_function.py", "import x\ndef lambda_handler(e, c): pass")],
-            Ok(("lambda_function.lambda_handler", python())),
-        );
-        check(&[("main.py", "def main (e, c): pass")], Ok(("main.main", python())));
-        check(&[("app.py", "handler = make()\n")], Ok(("app.handler", python())));
-        check(&[("app.py", "x = 1\n"), ("handler.py", "def handler(e, c): pass")], Ok(("handler.handler", python())));
-        check(
-            &[("app.py", "    def handler(e, c): pass\ndef handler2(): pass\nhandler == 1\n")],
-            Err("no function found"),
-        );
-        check(&[], Err("no function found"));
-    }
-
-    #[test]
-    fn a_bootstrap_must_be_executable() {
-        check(&[("bootstrap", "#!/bin/sh\n")], Err("not executable"));
-        let dir = folder(&[("bootstrap", "#!/bin/sh\n")]);
-        let path = dir.path().join("bootstrap");
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let app = App::read(dir.path(), Some("f")).unwrap();
-        assert_eq!((app.kind, app.handler.as_str()), (Kind::Runtime(PROVIDED.into()), "bootstrap"));
-    }
-
     #[test]
     fn the_file_says_it_all() {
+        let dir = tempfile::tempdir().unwrap();
         let toml = "name = 'n'\nhandler = 'a.b'\nruntime = 'python3.12'\nmemory = '1 GiB'\ntimeout = 10\n\
-                    requirements = 'deps.txt'\n[environment]\nA = 'b'\n";
-        let dir = folder(&[("flint.toml", toml), ("deps.txt", "")]);
+                    requirements = 'deps.txt'\nexclude = ['*.png']\n[environment]\nA = 'b'\n";
+        fs::write(dir.path().join("flint.toml"), toml).unwrap();
+        fs::write(dir.path().join("deps.txt"), "").unwrap();
         let app = App::read(dir.path(), None).unwrap();
         assert_eq!((app.name.as_str(), app.memory_mb, app.timeout_s), ("n", 1024, 10));
-        assert_eq!(app.environment["A"], "b");
-        assert!(app.requirements.unwrap().ends_with("deps.txt"));
-    }
-
-    #[test]
-    fn a_wrong_file_is_refused_by_line() {
-        check(&[("flint.toml", "handler = 'a.b'\ncolour = 1\n")], Err("line 2: unknown field `colour`"));
-        check(&[("flint.toml", "timeout = '0 s'\n")], Err("1 to 900 s"));
-        check(&[("flint.toml", "memory = 64\n")], Err("128 to 10240 MiB"));
-        check(&[("flint.toml", "[")], Err("flint.toml"));
-        check(&[("flint.toml", "handler='a.b'\nrequirements = 'no.txt'")], Err("no.txt"));
+        assert_eq!((app.environment["A"].as_str(), app.exclude.len()), ("b", 1));
+        assert!(matches!(app.build, Build::Pip(file) if file.ends_with("deps.txt")));
     }
 
     #[test]
     fn names_come_from_the_folder() {
-        let dir = folder(&[]);
+        let dir = tempfile::tempdir().unwrap();
         let sub = dir.path().join("my app (1)");
         fs::create_dir(&sub).unwrap();
         assert_eq!(App::name_in(&sub).unwrap(), "my-app--1");

@@ -44,7 +44,7 @@ pub struct Target {
     pub credentials: Credentials,
 }
 
-/// A connection to a server. One request at a time; concurrent callers queue.
+/// A way to a server. Requests may be under way side by side, each on a connection of its own.
 #[derive(Debug)]
 pub struct Client {
     target: Target,

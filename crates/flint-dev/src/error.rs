@@ -31,6 +31,13 @@ pub enum Error {
     NoInterpreter { runtime: String, found: Vec<String> },
     #[error("installing {} failed: {reason}", requirements.display())]
     Requirements { requirements: PathBuf, reason: String },
+    /// A tool that builds a function failed. `output` is all that it said.
+    #[error("{what} failed: {reason}")]
+    Build { what: String, reason: String, output: String },
+    #[error("{tool} is not on this machine")]
+    NoTool { tool: &'static str, hint: String },
+    #[error("{}: its files cannot be watched: {reason}", dir.display())]
+    Watch { dir: PathBuf, reason: String },
     #[error("the package {reason}")]
     Package { reason: String, hint: String },
     #[error("function {name} did not become ready: {reason}")]
@@ -75,10 +82,22 @@ impl Error {
                 io::ErrorKind::PermissionDenied => "check who owns the file, or run as its owner".into(),
                 _ => return None,
             },
-            Error::Settings { .. } => {
-                "the keys are name, handler, runtime, memory, timeout, environment, requirements".into()
+            Error::Settings { path, .. } if path.extension().is_some_and(|e| e == "yaml" || e == "yml") => {
+                "functions with plain values of CodeUri, Handler, Runtime, MemorySize, Timeout, Environment, FunctionName and \
+                 Role are served; say the rest with your deployment tool"
+                    .into()
             }
-            Error::App { hint, .. } | Error::Package { hint, .. } => hint.clone(),
+            Error::Settings { path, .. } if path.extension().is_some_and(|e| e == "json") => {
+                format!("mend {}", path.display())
+            }
+            Error::Settings { .. } => {
+                "the keys of a flint.toml are name, handler, runtime, memory, timeout, environment, requirements, binary, \
+                 exclude and [functions.NAME]"
+                    .into()
+            }
+            Error::App { hint, .. } | Error::Package { hint, .. } | Error::NoTool { hint, .. } => hint.clone(),
+            Error::Build { .. } => "mend what it says above, then deploy again".into(),
+            Error::Watch { .. } => "raise fs.inotify.max_user_watches, or exclude large folders in flint.toml".into(),
             Error::NoInterpreter { found, .. } if found.is_empty() => {
                 "install it with pip (Debian: python3-pip); it installs the requirements into the package".into()
             }

@@ -4,7 +4,7 @@
 //! This room is a client of the wire API like any other: it never touches a server's insides, reads no environment
 //! variable (the door hands in what it needs) and takes time from a `Clock`.
 //!
-//! Reading order: [`error`], [`client`], [`target`], [`app`], [`python`], [`package`], [`deploy`].
+//! Reading order: [`error`], [`client`], [`target`], [`app`], [`python`], [`package`], [`deploy`], [`watch`].
 
 pub mod app;
 pub mod client;
@@ -13,9 +13,12 @@ pub mod error;
 pub mod package;
 pub mod python;
 pub mod target;
+pub mod watch;
 
 pub use app::App;
+pub use app::project::Project;
 pub use client::{Client, Credentials, Endpoint, Target};
-pub use deploy::{Deployed, Progress, deploy};
+pub use deploy::{Deployed, Deployer, Progress, deploy};
 pub use error::Error;
 pub use target::Wanted;
+pub use watch::Watch;

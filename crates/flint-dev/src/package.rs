@@ -1,22 +1,26 @@
 //! A folder becomes a deployment package: the bytes of a zip archive that depend on nothing but the files' contents,
 //! so that unchanged code is recognised by its hash and not deployed again.
 
+mod cache;
+mod npm;
+mod program;
 mod requirements;
 mod tree;
 
 use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 
-use crate::python::Interpreter;
+use crate::app::Build;
+use crate::python::{Interpreter, Search};
 use crate::{App, Error};
 
-pub use requirements::installed;
-pub use tree::{Entry, Kind, Tree};
+pub use tree::{Entry, Kind, Tree, is_left_out};
 
 /// The reference's limits of a package uploaded directly, zipped and unzipped.
 ///
@@ -34,24 +38,70 @@ pub struct Package {
     pub unzipped_bytes: u64,
 }
 
-/// Packages the app; its requirements, if it has any, are installed with `interpreter`.
+/// What a package may be built with.
+#[derive(Clone, Debug, Default)]
+pub struct Tools {
+    /// The Python that installs requirements.
+    pub interpreter: Option<Interpreter>,
+    /// Where npm, cargo and go are looked for.
+    pub search: Search,
+}
+
+/// Packages the app, after building it or installing what it requires.
 ///
-/// Blocks: reads files and runs pip.
+/// Blocks: reads files and runs tools.
 ///
-/// Errors: [`Error::Requirements`], [`Error::Package`] if it breaks a limit of the service, [`Error::File`].
-pub fn build(app: &App, interpreter: Option<&Interpreter>) -> Result<Package, Error> {
+/// Errors: [`Error::Requirements`], [`Error::Build`], [`Error::NoTool`], [`Error::Package`] if it breaks a limit of the
+/// service, [`Error::File`].
+pub fn build(app: &App, tools: &Tools) -> Result<Package, Error> {
     let mut tree = Tree::new();
-    // Held until the archive is written: without a cache the installed files live in a temporary folder.
-    let installed = match (&app.requirements, interpreter) {
-        (Some(file), Some(interpreter)) => Some(installed(&app.dir, file, interpreter)?),
-        _ => None,
-    };
-    if let Some(installed) = &installed {
-        tree.add_installed(installed.path())?;
+    // What is built or installed is held until the archive is written: it may live in a temporary folder.
+    match (&app.build, &tools.interpreter) {
+        (Build::Pip(file), Some(interpreter)) => {
+            let installed = requirements::installed(&app.dir, file, interpreter)?;
+            tree.add_installed(installed.path())?;
+            // The app's own files come last: they win over a dependency's file of the same name.
+            tree.add_app(&app.dir, &app.exclude)?;
+            zip(&tree)
+        }
+        (Build::Npm, _) => match npm::installed(&app.dir, &tools.search)? {
+            Some(installed) => {
+                tree.add_app(&app.dir, &app.exclude)?;
+                tree.remove("node_modules");
+                tree.add_installed(installed.path())?;
+                zip(&tree)
+            }
+            None => {
+                tree.add_app(&app.dir, &app.exclude)?;
+                zip(&tree)
+            }
+        },
+        (Build::Cargo { binary }, _) => program(program::cargo(&app.dir, binary.as_deref(), &tools.search)?),
+        (Build::Go, _) => program(program::go(&app.dir, &tools.search)?),
+        (Build::AsIs | Build::Pip(_), _) => {
+            tree.add_app(&app.dir, &app.exclude)?;
+            zip(&tree)
+        }
     }
-    // The app's own files come last: they win over a dependency's file of the same name.
-    tree.add_app(&app.dir)?;
+}
+
+fn program(program: program::Program) -> Result<Package, Error> {
+    let mut tree = Tree::new();
+    tree.add_program(program.path.clone());
     zip(&tree)
+}
+
+/// Runs a tool to its end; what it said on standard output.
+fn run(command: &mut Command, what: &str) -> Result<String, Error> {
+    let failed = |reason: String, output: String| Error::Build { what: what.to_owned(), reason, output };
+    let output = command.stdin(Stdio::null()).output().map_err(|e| failed(e.to_string(), String::new()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let is_error = |line: &&str| line.contains("error") || line.contains(".go:");
+    let line = said.lines().find(is_error).or_else(|| said.lines().last());
+    Err(failed(line.map_or_else(|| format!("it ended with {}", output.status), str::to_owned), said))
 }
 
 fn zip(tree: &Tree) -> Result<Package, Error> {
@@ -128,14 +178,14 @@ mod tests {
             write(&dir.path().join("lib/b.py"), "b");
             write(&dir.path().join("lib/a.py"), "a");
         }
-        let first = build(&app(one.path()), None).unwrap();
+        let first = build(&app(one.path()), &Tools::default()).unwrap();
         let file = fs::File::open(two.path().join("lib/a.py")).unwrap();
         file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000)).unwrap();
         fs::set_permissions(two.path().join("lib/a.py"), fs::Permissions::from_mode(0o600)).unwrap();
-        let second = build(&app(two.path()), None).unwrap();
+        let second = build(&app(two.path()), &Tools::default()).unwrap();
         assert_eq!(first, second);
         write(&two.path().join("lib/a.py"), "changed");
-        assert_ne!(first.sha256_base64, build(&app(two.path()), None).unwrap().sha256_base64);
+        assert_ne!(first.sha256_base64, build(&app(two.path()), &Tools::default()).unwrap().sha256_base64);
     }
 
     #[test]
@@ -149,7 +199,7 @@ mod tests {
         write(&dir.path().join("run.sh"), "#!/bin/sh\n");
         fs::set_permissions(dir.path().join("run.sh"), fs::Permissions::from_mode(0o700)).unwrap();
         std::os::unix::fs::symlink("run.sh", dir.path().join("link")).unwrap();
-        let package = build(&app(dir.path()), None).unwrap();
+        let package = build(&app(dir.path()), &Tools::default()).unwrap();
         let mut archive = zip::ZipArchive::new(Cursor::new(package.zip)).unwrap();
         let mut seen = Vec::new();
         for i in 0..archive.len() {
@@ -163,11 +213,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_excluded_stays_out() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["photo.png", "img/deep.png", "docs/a", "run", "lib/run", "flint.toml"] {
+            write(&dir.path().join(file), "");
+        }
+        write(&dir.path().join("flint.toml"), "exclude = ['*.png', 'docs/', '/run']\n");
+        let package = build(&app(dir.path()), &Tools::default()).unwrap();
+        let archive = zip::ZipArchive::new(Cursor::new(package.zip)).unwrap();
+        assert_eq!(archive.file_names().map(Result::unwrap).collect::<Vec<_>>(), ["app.py", "lib/run"]);
+    }
+
+    #[test]
     fn a_link_that_leaves_the_folder_is_refused() {
         for to in ["/etc/passwd", "../outside", "lib/../../outside"] {
             let dir = tempfile::tempdir().unwrap();
             std::os::unix::fs::symlink(to, dir.path().join("link")).unwrap();
-            let error = build(&app(dir.path()), None).unwrap_err();
+            let error = build(&app(dir.path()), &Tools::default()).unwrap_err();
             assert!(error.to_string().contains("leaves the folder"), "{error}");
         }
     }

@@ -30,6 +30,13 @@ pub fn minor(runtime: &str) -> Option<u32> {
 }
 
 impl Search {
+    /// A program by its name, from the folders with programs.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let runs = |p: &PathBuf| fs::metadata(p).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        self.path.iter().map(|dir| dir.join(name)).find(runs)
+    }
+
     /// The interpreter of a runtime identifier such as `python3.12`.
     ///
     /// `source` is what the server says of it: where that is a file of this machine, it is tried first.

@@ -2,7 +2,9 @@
 //!
 //! The order of an endpoint: `--endpoint`, the data directory that was named, `AWS_ENDPOINT_URL`, a usual data
 //! directory that holds one, `http://127.0.0.1:4566`. Of credentials: the data directory that was named, the
-//! `AWS_*` variables, the data directory that the endpoint came from, and a pair that only `flint dev` accepts.
+//! `AWS_*` variables, the data directory that the endpoint came from, and a pair that only `flint dev` accepts. Of the
+//! region: `--region`, the data directory that was named, the `AWS_*` variables, the data directory that the endpoint came
+//! from, `us-east-1`.
 
 use std::fs;
 use std::io;
@@ -43,6 +45,7 @@ pub struct Variables {
 #[derive(Debug, Default)]
 struct Left {
     endpoint: Option<Endpoint>,
+    region: Option<String>,
     credentials: Option<Credentials>,
 }
 
@@ -83,10 +86,10 @@ impl Wanted {
             _ => None,
         };
         let dev = || Credentials { access_key: "test".into(), secret_key: "test".into() };
-        let region = self.region.clone().or_else(|| self.variables.region.clone());
+        let said = self.region.clone().or(named.region).or_else(|| self.variables.region.clone()).or(found.region);
         Ok(Target {
             endpoint,
-            region: region.filter(|r| !r.is_empty()).unwrap_or_else(|| REGION_DEFAULT.into()),
+            region: said.filter(|r| !r.is_empty()).unwrap_or_else(|| REGION_DEFAULT.into()),
             credentials: named.credentials.or(of_variables).or(found.credentials).unwrap_or_else(dev),
         })
     }
@@ -95,7 +98,10 @@ impl Wanted {
 fn read(dir: &Path) -> Result<Left, Error> {
     let mut left = Left::default();
     if let Some(text) = read_file(&dir.join(ENDPOINT_FILE))? {
-        left.endpoint = Some(text.lines().next().unwrap_or_default().parse()?);
+        let mut lines = text.lines();
+        left.endpoint = Some(lines.next().unwrap_or_default().parse()?);
+        // Servers before the region was written had one line.
+        left.region = lines.next().filter(|region| !region.is_empty()).map(str::to_owned);
     }
     let path = dir.join(CREDENTIALS_FILE);
     if let Some(text) = read_file(&path)? {
@@ -172,6 +178,17 @@ mod tests {
         wanted.endpoint = Some("http://flag:1".into());
         wanted.region = Some("us-west-2".into());
         check(&wanted, "http://flag:1", "us-west-2", "AKIAX");
+    }
+
+    #[test]
+    fn the_servers_region_is_taken() {
+        let dir = data("http://one:1\neu-north-1");
+        let mut wanted = Wanted { usual_data: vec![dir.path().to_owned()], ..Wanted::default() };
+        check(&wanted, "http://one:1", "eu-north-1", "AKIAX");
+        wanted.variables = Variables { endpoint_url: None, ..variables() };
+        check(&wanted, "http://one:1", "eu-west-1", "VAR");
+        wanted.data = Some(dir.path().to_owned());
+        check(&wanted, "http://one:1", "eu-north-1", "AKIAX");
     }
 
     #[test]

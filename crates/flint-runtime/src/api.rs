@@ -97,6 +97,8 @@ struct State {
     event: Option<Event>,
     flight: Option<Flight>,
     reported: Option<Reported>,
+    /// The runtime waits for an event, or did and has got one.
+    asked: bool,
 }
 
 #[derive(Debug)]
@@ -182,6 +184,17 @@ impl Api {
         self.lock().reported.take()
     }
 
+    /// Waits until the runtime, which has answered, asks for the next event.
+    pub(crate) async fn asked(&self) {
+        loop {
+            let news = self.news.notified();
+            if self.lock().asked {
+                return;
+            }
+            news.await;
+        }
+    }
+
     /// Whether the answer to the event that was offered last began to be streamed.
     pub(crate) fn has_streamed(&self) -> bool {
         self.lock().flight.as_ref().is_some_and(|f| f.streamed)
@@ -211,10 +224,11 @@ impl Api {
             if state.init_failure.is_some() || state.flight.as_ref().is_some_and(|f| f.stage != Stage::Answered) {
                 return Err(Refusal::WrongState);
             }
+            state.asked = true;
             if state.ready.is_none() {
                 state.ready = Some(self.clock.monotonic());
-                self.news.notify_waiters();
             }
+            self.news.notify_waiters();
         }
         loop {
             if let Some(event) = self.take_event() {
@@ -254,6 +268,7 @@ impl Api {
             _ => return Err(Refusal::UnknownId),
         }
         state.reported = Some(reported);
+        state.asked = false;
         drop(state);
         self.news.notify_waiters();
         Ok(())
@@ -280,6 +295,7 @@ impl Api {
         let Some(flight) = state.flight.as_mut().filter(|f| f.id == id && f.stage == Stage::Streaming) else { return };
         flight.stage = Stage::Answered;
         state.reported = Some(Reported::Streamed(end));
+        state.asked = false;
         drop(state);
         self.news.notify_waiters();
     }

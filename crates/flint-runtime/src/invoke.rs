@@ -15,14 +15,18 @@ use crate::life::{Cause, Life, Started};
 use crate::lines::{self, Phase, Report, Status};
 use crate::stream::StreamSender;
 
-/// How long the status of a process may take that closed its connection in the middle of an answer.
+/// How long it may take a process to end (or to go on) that closed its connection in the middle of an answer, or whose
+/// answer was refused.
 const STATUS_WAIT: Duration = Duration::from_millis(250);
 
 /// How a call ended, before the log lines and the answer are made of it.
 enum Ended {
     Ok(Bytes),
     Failed(Failure),
-    TooLarge,
+    TooLarge {
+        /// The runtime asked for the next event.
+        goes_on: bool,
+    },
     Exit(Exit),
     /// The stream broke off, by no doing of the function's process ending.
     Truncated,
@@ -117,7 +121,7 @@ impl Environment {
             Reported::Error(failure) | Reported::Streamed(Err(StreamFault::Function(failure))) => {
                 Ended::Failed(failure)
             }
-            Reported::TooLarge | Reported::Streamed(Err(StreamFault::TooLarge)) => Ended::TooLarge,
+            Reported::TooLarge | Reported::Streamed(Err(StreamFault::TooLarge)) => Ended::TooLarge { goes_on: true },
             Reported::Streamed(Err(StreamFault::Truncated)) => Ended::Truncated,
         };
         let ended = tokio::select! {
@@ -129,6 +133,16 @@ impl Environment {
             },
             () = tokio::time::sleep(left) => Ended::Timeout,
         };
+        if let Ended::TooLarge { .. } = ended {
+            // Some clients end over the refusal. Such an environment shall not get the next call.
+            let goes_on = tokio::select! {
+                biased;
+                () = life.api.asked() => true,
+                _ = life.sandbox.exited() => false,
+                () = tokio::time::sleep(STATUS_WAIT) => false,
+            };
+            return Ended::TooLarge { goes_on };
+        }
         if !matches!(ended, Ended::Truncated) {
             return ended;
         }
@@ -194,7 +208,7 @@ impl Environment {
         }));
 
         let end = end_of(&ended);
-        let reusable = matches!(end, End::Ok | End::FunctionError | End::TooLarge);
+        let reusable = matches!(ended, Ended::Ok(_) | Ended::Failed(_) | Ended::TooLarge { goes_on: true });
         if !reusable {
             self.state = State::Fallen;
         }
@@ -232,7 +246,7 @@ impl Environment {
         let bootstrap = self.spec.runtime.kind == Kind::Provided;
         match ended {
             Ended::Ok(_) | Ended::Failed(_) | Ended::InitFailed { cause: Cause::Document(_), .. } => None,
-            Ended::TooLarge => Some(documents::too_large(self.response_limit(call))),
+            Ended::TooLarge { .. } => Some(documents::too_large(self.response_limit(call))),
             Ended::Truncated => Some(documents::truncated(call.request_id)),
             Ended::Timeout | Ended::InitTimedOut => Some(documents::timed_out(call.request_id, call.timeout)),
             Ended::Exit(exit) | Ended::InitFailed { cause: Cause::Exit(exit), .. } => {
@@ -266,7 +280,7 @@ fn end_of(ended: &Ended) -> End {
     match ended {
         Ended::Ok(_) => End::Ok,
         Ended::Failed(_) => End::FunctionError,
-        Ended::TooLarge => End::TooLarge,
+        Ended::TooLarge { .. } => End::TooLarge,
         Ended::Timeout => End::Timeout,
         Ended::Exit(exit) if exit.oom => End::OutOfMemory,
         Ended::Exit(Exit { how: How::SetupFailed { .. }, .. }) | Ended::InitFailed { .. } | Ended::NoSandbox(_) => {

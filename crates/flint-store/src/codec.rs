@@ -121,7 +121,7 @@ impl Decoder {
 }
 
 fn take_key(input: &mut &[u8]) -> Option<Key> {
-    take_bytes(input).map(|bytes| Key::from_bytes(Bytes::copy_from_slice(bytes)))
+    take_bytes(input).map(Key::from_bytes)
 }
 
 fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {

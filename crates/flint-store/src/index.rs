@@ -18,11 +18,10 @@ use crate::key::{Key, KeyRange, Keyspace};
 use crate::layer::{Layer, Level};
 use crate::store::{Direction, Versioned};
 
-/// Key: name of the keyspace, 00, key. Value: version, checksum (little-endian), value.
+/// Key: name of the keyspace, 00, key. Value: version, value, checksum of key and both (numbers little-endian).
 const ROWS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("rows");
 /// One row under the empty key: version, segment, offset (little-endian).
 const META: TableDefinition<&[u8], &[u8]> = TableDefinition::new("meta");
-const ROW_HEADER: usize = 12;
 /// Up to this size the whole file is verified when opened; that costs a few milliseconds.
 const VERIFY_BYTES: u64 = 16 << 20;
 /// How long to wait before looking for space again.
@@ -123,16 +122,16 @@ impl Index {
         write.set_quick_repair(true);
         {
             let mut rows = write.open_table(ROWS)?;
-            let (mut key, mut row) = (Vec::new(), Vec::new());
-            for (keyspace, of, slot) in layer.rows() {
-                row_key(&mut key, keyspace, of);
+            let mut row = Vec::new();
+            for (keyspace, key, slot) in layer.rows() {
                 match &slot.value {
                     Some(value) => {
-                        encode_row(&mut row, &key, value);
-                        rows.insert(&key[..], &row[..])?;
+                        let start = encode_row(&mut row, keyspace, key, value);
+                        rows.insert(&row[..start], &row[start..])?;
                     }
                     None => {
-                        rows.remove(&key[..])?;
+                        row_key(&mut row, keyspace, key);
+                        rows.remove(&row[..])?;
                     }
                 }
             }
@@ -188,7 +187,7 @@ impl Snapshot {
             let (key, row) = row.map_err(unreadable)?;
             let key: &[u8] = key.value();
             let value = decode_row(key, row.value())?;
-            Ok((Key::from_bytes(Bytes::copy_from_slice(&key[prefix..])), Some(value)))
+            Ok((Key::from_bytes(&key[prefix..]), Some(value)))
         });
         match direction {
             Direction::Forward => Ok(Box::new(rows)),
@@ -208,24 +207,25 @@ fn row_key(out: &mut Vec<u8>, keyspace: Keyspace, key: &Key) {
     out.extend_from_slice(key.as_bytes());
 }
 
-fn encode_row(out: &mut Vec<u8>, key: &[u8], value: &Versioned) {
-    out.clear();
+/// Builds the key and, behind it in the same buffer, the row. Returns where the row begins.
+fn encode_row(out: &mut Vec<u8>, keyspace: Keyspace, key: &Key, value: &Versioned) -> usize {
+    row_key(out, keyspace, key);
+    let start = out.len();
     out.extend_from_slice(&value.version.to_le_bytes());
-    out.extend_from_slice(&row_crc(key, &value.version.to_le_bytes(), &value.value).to_le_bytes());
     out.extend_from_slice(&value.value);
+    let crc = crc32c::crc32c(out);
+    out.extend_from_slice(&crc.to_le_bytes());
+    start
 }
 
 fn decode_row(key: &[u8], row: &[u8]) -> Result<Versioned, ReadError> {
-    let sound = row.split_at_checked(ROW_HEADER).and_then(|(header, value)| {
-        let (version, crc) = header.split_first_chunk::<8>()?;
-        (crc == row_crc(key, version, value).to_le_bytes()).then(|| (u64::from_le_bytes(*version), value))
+    let sound = row.split_last_chunk::<4>().and_then(|(content, crc)| {
+        let (version, value) = content.split_first_chunk::<8>()?;
+        let sound = *crc == crc32c::crc32c_append(crc32c::crc32c(key), content).to_le_bytes();
+        sound.then(|| (u64::from_le_bytes(*version), value))
     });
     let (version, value) = sound.ok_or_else(|| ReadError("index: a row is damaged".to_owned()))?;
     Ok(Versioned { version, value: Bytes::copy_from_slice(value) })
-}
-
-fn row_crc(key: &[u8], version: &[u8; 8], value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(key), version), value)
 }
 
 /// Where a checkpoint waits for space, so that the index never sees a failed write and readers go on.

@@ -206,7 +206,7 @@ fn position_at_end(key: &Key) -> Result<Position, ReadError> {
 pub(crate) fn split_event_key(key: &Key) -> Result<(Key, [u8; 16], Position), ReadError> {
     let (head, position) = split_position(key).ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
     let (place, event) = head.split_last_chunk::<16>().ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
-    Ok((Key::from_bytes(Bytes::copy_from_slice(place)), *event, position))
+    Ok((Key::from_bytes(place), *event, position))
 }
 
 /// What stands before the position, and the position.

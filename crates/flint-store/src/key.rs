@@ -6,8 +6,6 @@
 
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
-
 use flint_model::Place;
 
 /// Names an ordered map of keys to values, such as `functions`. Names are at most 64 bytes and are part of the data at
@@ -50,38 +48,42 @@ impl fmt::Display for Keyspace {
 /// assert_eq!(parts.u64(), Some(7));
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Key(Bytes);
+pub struct Key(Vec<u8>);
 
 impl Key {
     /// The first two parts of every key that belongs to a tenant: account and region.
     pub fn for_place(place: &Place) -> Self {
-        let mut out = BytesMut::with_capacity(64);
+        let mut out = Vec::with_capacity(64);
         put_text(&mut out, place.account.as_str());
         put_text(&mut out, place.region.as_str());
-        Self(out.freeze())
+        Self(out)
     }
 
     /// A key from bytes that [`Key::as_bytes`] gave.
-    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
     /// Appends a text part. Any text is legal; order is that of its bytes.
     #[must_use]
     pub fn text(self, part: &str) -> Self {
-        self.with(|out| put_text(out, part))
+        let mut key = self;
+        put_text(&mut key.0, part);
+        key
     }
 
     /// Appends a number; order is numeric.
     #[must_use]
     pub fn u64(self, part: u64) -> Self {
-        self.with(|out| out.put_u64(part))
+        self.raw(&part.to_be_bytes())
     }
 
     /// Appends bytes as they are. Only for parts of one fixed length (such as ids), or as the last part.
     #[must_use]
     pub fn raw(self, part: &[u8]) -> Self {
-        self.with(|out| out.put_slice(part))
+        let mut key = self;
+        key.0.extend_from_slice(part);
+        key
     }
 
     /// Reads the parts back in order.
@@ -104,22 +106,16 @@ impl Key {
     pub fn starts_with(&self, prefix: &Key) -> bool {
         self.0.starts_with(&prefix.0)
     }
-
-    fn with(self, add: impl FnOnce(&mut BytesMut)) -> Self {
-        let mut out = BytesMut::from(self.0);
-        add(&mut out);
-        Self(out.freeze())
-    }
 }
 
-fn put_text(out: &mut BytesMut, part: &str) {
+fn put_text(out: &mut Vec<u8>, part: &str) {
     for byte in part.bytes() {
-        out.put_u8(byte);
+        out.push(byte);
         if byte == 0 {
-            out.put_u8(0xFF);
+            out.push(0xFF);
         }
     }
-    out.put_slice(&[0, 1]);
+    out.extend_from_slice(&[0, 1]);
 }
 
 impl fmt::Debug for Key {
@@ -195,12 +191,12 @@ impl KeyRange {
 
     /// Every key that begins with `prefix`.
     pub fn prefix(prefix: &Key) -> Self {
-        let mut end = prefix.0.to_vec();
+        let mut end = prefix.0.clone();
         while end.last() == Some(&0xFF) {
             end.pop();
         }
-        let end = end.last_mut().map(|last| *last += 1).map(|()| Key(end.into()));
-        Self { start: prefix.clone(), end }
+        let bounded = end.last_mut().map(|last| *last += 1).is_some();
+        Self { start: prefix.clone(), end: bounded.then_some(Key(end)) }
     }
 
     /// Every key of a tenant in a region.

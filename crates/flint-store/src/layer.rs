@@ -4,6 +4,7 @@
 //! what lives shorter than a checkpoint never reaches the index.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -41,15 +42,14 @@ impl Layer {
     /// `fresh`: nothing lies beneath, should the row be new to this layer.
     pub fn put(&mut self, keyspace: Keyspace, key: Key, value: Versioned, fresh: bool) {
         let size = key.len() + value.value.len() + ROW_OVERHEAD;
-        let space = self.spaces.entry(keyspace).or_default();
-        match space.get_mut(&key) {
-            Some(slot) => {
-                self.bytes = self.bytes + size - slot.size(&key);
-                slot.value = Some(value);
+        match self.spaces.entry(keyspace).or_default().entry(key) {
+            Entry::Occupied(mut slot) => {
+                self.bytes = self.bytes + size - slot.get().size(slot.key());
+                slot.get_mut().value = Some(value);
             }
-            None => {
+            Entry::Vacant(slot) => {
                 self.bytes += size;
-                space.insert(key, Slot { value: Some(value), fresh });
+                slot.insert(Slot { value: Some(value), fresh });
             }
         }
     }

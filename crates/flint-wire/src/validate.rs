@@ -182,7 +182,8 @@ fn plain(value: &Doc) -> String {
         Doc::Null => "null".to_owned(),
         Doc::Bool(b) => b.to_string(),
         Doc::Int(n) => n.to_string(),
-        Doc::Float(n) => n.to_string(),
+        // As the reference writes doubles: `0.0`.
+        Doc::Float(n) => format!("{n:?}"),
         Doc::Text(text) => text.clone(),
         Doc::Blob(bytes) => format!("{} bytes", bytes.len()),
         Doc::Time(at) => at.to_iso8601(),

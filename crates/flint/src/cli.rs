@@ -26,6 +26,8 @@ const STYLES: Styles = Styles::styled()
   eval \"$(flint env)\"                  let boto3 and the AWS CLI find it
   flint deploy my-app                  create or update a function from a folder
   flint invoke my-app -p '{\"n\": 1}'    run it once
+  flint logs my-app -f                 see what it says
+  flint top                            see what all of them do
 
 Every command has its own --help with an example.")]
 pub(crate) struct Cli {
@@ -45,26 +47,36 @@ Example:
     )]
     Up(Up),
 
-    /// Serve a folder's function on this machine: server, deploy, logs
+    /// Serve the functions of folders on this machine: server, deploy on save, logs
     #[command(after_help = "The server accepts any credentials, on loopback only, and ends with this command.
-Standard output gets `ready URL`, then the function's log.
+Standard output gets `ready URL`, then the functions' logs. What is saved is deployed at once.
+A folder holds one function, or several: in sub-folders, in [functions.NAME] tables of its
+flint.toml, or in a template.yaml (functions with plain values; the rest is refused by name).
 
-Example:
+Examples:
   flint dev examples/thumbnail
+  flint dev orders mails
   flint dev --listen 127.0.0.1:0 --quiet my-app")]
     Dev(Dev),
 
-    /// Create or update a function from a folder
-    #[command(after_help = "A folder with app.py, handler.py, lambda_function.py or main.py is a Python function; its
-requirements.txt is installed into the package. A folder with an executable `bootstrap` runs
-as it is. A flint.toml in the folder may say more:
+    /// Create or update functions from folders
+    #[command(after_help = "What is in the folder says what it is:
+  app.py, handler.py, lambda_function.py, main.py   Python; requirements.txt is installed by pip
+  index.mjs, index.js, app.mjs, ...                 Node.js; package.json is installed by npm
+  Cargo.toml, go.mod                                a program, built for release
+  bootstrap                                         a program as it is
+A flint.toml in the folder may say more:
 
   name = \"thumbnail\"        handler = \"app.handler\"    runtime = \"python3.13\"
   memory = \"512 MiB\"        timeout = \"10 s\"           requirements = \"requirements.txt\"
-  environment = { GREETING = \"hello\" }
+  exclude = [\"*.png\"]       environment = { GREETING = \"hello\" }
 
-Example:
-  flint deploy examples/thumbnail")]
+A folder may hold several functions: in sub-folders, in [functions.NAME] tables of its
+flint.toml, or in a template.yaml.
+
+Examples:
+  flint deploy examples/thumbnail
+  flint deploy orders mails")]
     Deploy(Deploy),
 
     /// Delete a function
@@ -80,21 +92,36 @@ exit code is 1.
 
 Examples:
   flint invoke hello -p '{\"name\": \"you\"}'
-  flint invoke thumbnail -p @event.json --tail -o answer.json"
+  flint invoke thumbnail -p @event.json --tail -o answer.json
+  flint invoke thumbnail --again         # the event of the last time"
     )]
     Invoke(Invoke),
 
     /// Show what a function logged
     #[command(after_help = "Example:
   flint logs thumbnail --since 1h --filter ERROR
-  flint logs thumbnail -f")]
+  flint logs thumbnail -f --plain        # without the platform's START, END and REPORT lines")]
     Logs(Logs),
 
     /// Show the execution environments that are alive
     #[command(after_help = "Example:
   flint ps
+  flint ps --watch
+  flint ps --cold                      # where the time of each cold start went
   flint ps --json | jq '.[].State'")]
     Ps(Ps),
+
+    /// Show what the functions do: calls, errors, durations, cold starts, memory
+    #[command(
+        after_help = "On a terminal it is drawn anew each interval until Ctrl-C; elsewhere it prints once, after one
+interval. CALLS, ERRORS, THROTTLED and COLD count from the server's start; RATE, P50 and P99 are
+of the interval, or of all calls if there was none in it. Durations are what the caller waited.
+
+Example:
+  flint top
+  flint top --json | jq '.functions[] | {name, p99Ms}'"
+    )]
+    Top(Top),
 
     /// Print the variables that let AWS tools find the server
     #[command(after_help = "Examples:
@@ -109,7 +136,8 @@ Examples:
 
     /// Show the runtimes that the server has
     #[command(after_help = "Example:
-  flint runtime list")]
+  flint runtime list
+  flint runtime explain nodejs22.x")]
     Runtime(Runtime),
 
     /// Print a completion script for a shell
@@ -187,8 +215,13 @@ pub(crate) struct Up {
 
 #[derive(Debug, Args)]
 pub(crate) struct Dev {
-    /// Folder of the function [default: the current one, if it holds a function]
-    pub dir: Option<PathBuf>,
+    /// Folders of functions, or templates [default: the current one, if it holds functions]
+    #[arg(value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+
+    /// Deploy once and not on save
+    #[arg(long)]
+    pub no_watch: bool,
 
     /// Name of the function [default: what flint.toml says, or the folder's name]
     #[arg(long)]
@@ -220,8 +253,9 @@ pub(crate) struct Where {
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// Folder of the function
-    pub dir: PathBuf,
+    /// Folders of functions, or templates
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
 
     /// Name of the function [default: what flint.toml says, or the folder's name]
     #[arg(long)]
@@ -262,6 +296,10 @@ pub(crate) struct Invoke {
     #[arg(short, long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     pub payload: Option<String>,
 
+    /// Send the event that was last given to this function with -p
+    #[arg(long, conflicts_with = "payload")]
+    pub again: bool,
+
     /// Print the end of the invocation's log on standard error
     #[arg(long)]
     pub tail: bool,
@@ -295,6 +333,10 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     pub filter: Option<String>,
 
+    /// Leave out the platform's lines: INIT_START, START, END, REPORT
+    #[arg(long)]
+    pub plain: bool,
+
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
@@ -308,7 +350,32 @@ pub(crate) struct Ps {
     /// Only those of this function
     pub function: Option<String>,
 
+    /// Show it again every second, until Ctrl-C
+    #[arg(short, long, conflicts_with = "json")]
+    pub watch: bool,
+
+    /// Show where the time of each cold start went
+    #[arg(long)]
+    pub cold: bool,
+
     /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// Only this function
+    pub function: Option<String>,
+
+    /// Time between two looks
+    #[arg(long, value_name = "SPAN", default_value = "1s", value_parser = values::interval)]
+    pub interval: Duration,
+
+    /// Print once, as JSON
     #[arg(long)]
     pub json: bool,
 
@@ -352,6 +419,17 @@ pub(crate) enum RuntimeCommand {
         #[command(flatten)]
         server: Where,
     },
+
+    /// What runs a function with this runtime identifier, and what to do if nothing does
+    #[command(after_help = "Example:
+  flint runtime explain python3.12")]
+    Explain {
+        /// Such as python3.12, nodejs22.x or provided.al2023
+        identifier: String,
+
+        #[command(flatten)]
+        server: Where,
+    },
 }
 
 #[cfg(test)]
@@ -382,7 +460,7 @@ mod tests {
         let Ok(Command::Up(up)) = parse("flint up --data d --listen 127.0.0.1:0 --region eu-west-1") else { panic!() };
         assert_eq!((up.server.listen.port(), up.server.region.as_str(), up.dev), (0, "eu-west-1", false));
         let Ok(Command::Dev(dev)) = parse("flint dev app --quiet --idle-timeout 5s") else { panic!() };
-        assert_eq!((dev.dir, dev.quiet), (Some("app".into()), true));
+        assert_eq!((dev.dirs, dev.quiet), (vec!["app".into()], true));
         assert_eq!(dev.server.idle_timeout, Some(Duration::from_secs(5)));
         let Ok(Command::Invoke(invoke)) = parse("flint invoke f -p -1 --tail -o out") else { panic!() };
         assert_eq!((invoke.payload.as_deref(), invoke.tail, invoke.output), (Some("-1"), true, Some("out".into())));
@@ -401,6 +479,9 @@ mod tests {
             ("flint dev --plain-http", "unexpected"),
             ("flint logs f --since soon", "no time"),
             ("flint invoke", "required"),
+            ("flint invoke f --again -p 1", "cannot be used"),
+            ("flint deploy", "required"),
+            ("flint top --interval 1ms", "100ms"),
             ("flint invoke f --json -o x", "cannot be used"),
             ("flint nothing", "unrecognized"),
         ] {

@@ -9,6 +9,7 @@ mod logs;
 mod ps;
 mod remove;
 mod runtime;
+mod top;
 mod up;
 
 use std::io::Write as _;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Invoke(flags) => waiting(invoke::run(flags)),
         Command::Logs(flags) => waiting(logs::run(flags)),
         Command::Ps(flags) => waiting(ps::run(flags)),
+        Command::Top(flags) => waiting(top::run(flags)),
         Command::Env(flags) => env::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Runtime(flags) => waiting(runtime::run(flags)),

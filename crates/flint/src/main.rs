@@ -8,6 +8,7 @@
 
 mod cli;
 mod commands;
+mod history;
 mod surroundings;
 mod ui;
 mod values;

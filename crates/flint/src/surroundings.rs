@@ -54,6 +54,13 @@ pub(crate) fn homes() -> Vec<PathBuf> {
     homes
 }
 
+/// Where this command keeps what it remembers. See the XDG Base Directory Specification.
+pub(crate) fn state_dir() -> Option<PathBuf> {
+    let said = variable("XDG_STATE_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let usual = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    said.or_else(usual).map(|dir| dir.join("flint"))
+}
+
 /// Whether colours are unwelcome. See <https://no-color.org>.
 pub(crate) fn no_color() -> bool {
     variable("NO_COLOR").is_some() || variable("TERM").as_deref() == Some("dumb")

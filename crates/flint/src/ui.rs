@@ -44,10 +44,6 @@ impl Paint {
         Self(io::stderr().is_terminal() && !surroundings::no_color())
     }
 
-    pub(crate) fn is_on(self) -> bool {
-        self.0
-    }
-
     pub(crate) fn text(self, tone: Tone, text: impl fmt::Display) -> String {
         if !self.0 {
             return text.to_string();
@@ -73,6 +69,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
     let paint = Paint::stderr();
     let mut lines = format!("{}: {}\n", paint.text(Tone::Bad, "error"), one_line(error));
+    // What a compiler or an installer said is more than a line, and better than one.
+    if let Some(flint_dev::Error::Build { output, .. }) = error.downcast_ref()
+        && output.lines().count() > 1
+    {
+        lines.insert_str(0, &format!("{}\n", output.trim_end()));
+    }
     let hint = match error.downcast_ref::<flint_dev::Error>() {
         Some(error) => error.hint(),
         None => error.downcast_ref::<Advised>().map(|e| e.hint.clone()),
@@ -111,8 +113,15 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(line(serde_json::to_string_pretty(value)?)?)
 }
 
-/// Rows with aligned columns on standard output. The last column is not padded.
+/// Rows with aligned columns on standard output.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(table_text(head, rows).as_bytes())?;
+    out.flush()
+}
+
+/// Rows with aligned columns. The last column is not padded.
+pub(crate) fn table_text<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(|h| h.chars().count());
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -123,33 +132,112 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    line(Paint::stdout().text(Tone::Quiet, format(&head)))?;
+    let mut text = format!("{}\n", Paint::stdout().text(Tone::Quiet, format(&head)));
     for row in rows {
-        line(format(&row.each_ref().map(String::as_str)))?;
+        text.push_str(&format(&row.each_ref().map(String::as_str)));
+        text.push('\n');
     }
-    Ok(())
+    text
+}
+
+/// Text that is drawn again and again: in place on a terminal, one after the other elsewhere.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    live: bool,
+    drawn: bool,
+}
+
+impl Screen {
+    /// `live` asks for drawing in place; there must be a terminal for it.
+    pub(crate) fn new(live: bool) -> Self {
+        Self { live: live && io::stdout().is_terminal(), drawn: false }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live
+    }
+
+    pub(crate) fn draw(&mut self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.live {
+            // The other screen, without a cursor, so that what was there comes back. Each line is cleared to its end as it
+            // is written, and the rest below: nothing flickers.
+            let enter = if self.drawn { "" } else { "\x1b[?1049h\x1b[?25l" };
+            write!(out, "{enter}\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\r\n"))?;
+        } else {
+            write!(out, "{}{text}", if self.drawn { "\n" } else { "" })?;
+        }
+        self.drawn = true;
+        out.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        if self.live && self.drawn {
+            drop(io::stdout().lock().write_all(b"\x1b[?25h\x1b[?1049l"));
+        }
+    }
+}
+
+/// How log events are shown.
+#[derive(Clone, Debug)]
+pub(crate) struct LogLook {
+    /// One JSON object a line.
+    pub json: bool,
+    /// Without the platform's lines.
+    pub plain: bool,
+    /// Stands before each line: the function, where there are several.
+    pub label: Option<String>,
+    pub paint: Paint,
+}
+
+impl LogLook {
+    pub(crate) fn stdout() -> Self {
+        Self { json: false, plain: false, label: None, paint: Paint::stdout() }
+    }
 }
 
 /// One log event as a line: time, the end of the stream's name, message; with `json` as an object.
-pub(crate) fn log_event(event: &LogEvent, json: bool, paint: Paint) -> io::Result<()> {
-    if json {
+pub(crate) fn log_event(event: &LogEvent, look: &LogLook) -> io::Result<()> {
+    let message = event.message.trim_end();
+    let of_platform = ["START RequestId: ", "END RequestId: ", "REPORT RequestId: ", "INIT_START ", "INIT_REPORT "]
+        .iter()
+        .any(|prefix| message.starts_with(prefix));
+    if look.plain && of_platform && !is_failure(message) {
+        return Ok(());
+    }
+    if look.json {
         return line(serde_json::to_string(event)?);
     }
+    let paint = look.paint;
     let time = Timestamp::from_millis(event.timestamp).to_iso8601();
     let chars = event.log_stream_name.chars().count();
     let stream: String = event.log_stream_name.chars().skip(chars.saturating_sub(8)).collect();
-    let message = event.message.trim_end();
-    // The words by which the runtimes mark an error.
-    let failed = ["[ERROR]", "Task timed out", "Status: error", "Status: timeout"].iter().any(|w| message.contains(w));
     let message = match message {
-        m if !paint.is_on() => m.to_owned(),
-        m if failed => paint.text(Tone::Bad, m),
-        m if ["START ", "END ", "REPORT ", "INIT_START "].iter().any(|p| m.starts_with(p)) => {
-            paint.text(Tone::Quiet, m)
-        }
+        m if is_failure(m) => paint.text(Tone::Bad, m),
+        m if of_platform => paint.text(Tone::Quiet, m),
+        m if has_level(m, &["WARN", "WARNING"]) => paint.text(Tone::Warn, m),
+        m if has_level(m, &["DEBUG", "TRACE"]) => paint.text(Tone::Quiet, m),
         m => m.to_owned(),
     };
-    line(format_args!("{} {message}", paint.text(Tone::Quiet, format_args!("{time} {stream}"))))
+    let label = look.label.as_ref().map_or(String::new(), |label| format!("{} ", paint.text(Tone::Strong, label)));
+    line(format_args!("{} {label}{message}", paint.text(Tone::Quiet, format_args!("{time} {stream}"))))
+}
+
+/// Whether the line is one by which a runtime marks an error.
+fn is_failure(message: &str) -> bool {
+    ["Task timed out", "Status: error", "Status: timeout"].iter().any(|w| message.contains(w))
+        || has_level(message, &["ERROR", "FATAL", "CRITICAL"])
+}
+
+/// The level as the runtimes write it: `[ERROR] ...` by Python, a column by Node.js, `"level":"ERROR"` in JSON.
+fn has_level(message: &str, levels: &[&str]) -> bool {
+    let bracketed = message.strip_prefix('[').and_then(|rest| rest.split(']').next());
+    let column = message.split('\t').nth(2);
+    let member = message.starts_with('{').then(|| message.split_once("\"level\"")).flatten();
+    let value = member.and_then(|(_, rest)| rest.split('"').nth(1));
+    [bracketed, column, value].into_iter().flatten().any(|said| levels.iter().any(|l| said.eq_ignore_ascii_case(l)))
 }
 
 /// A spinner on a terminal's standard error, gone when dropped; nothing elsewhere.
@@ -208,6 +296,24 @@ mod tests {
     fn an_error_is_one_line() {
         let error = anyhow::anyhow!("inner\n  detail").context("outer");
         assert_eq!(one_line(&error), "outer: inner detail");
+    }
+
+    #[test]
+    fn levels_are_found_as_the_runtimes_write_them() {
+        for bad in [
+            "[ERROR] ValueError: x",
+            "2026-11-21T12:00:00.000Z\tid\tERROR\tInvoke Error",
+            r#"{"timestamp":"t","level":"ERROR","message":"m"}"#,
+            r#"{"level": "error"}"#,
+            "2026-11-21T12:00:00.000Z id Task timed out after 3.00 seconds",
+            "REPORT RequestId: x Status: error",
+        ] {
+            assert!(is_failure(bad), "{bad}");
+        }
+        for good in ["an ERROR in a sentence", "[INFO] ERROR", r#"{"level":"INFO","message":"ERROR"}"#, ""] {
+            assert!(!is_failure(good), "{good}");
+        }
+        assert!(has_level("[WARNING]\tx", &["WARN", "WARNING"]));
     }
 
     #[test]

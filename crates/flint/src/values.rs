@@ -20,6 +20,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(bad)
 }
 
+/// A span from 100 ms to an hour: how often to look.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let span = duration(text)?;
+    let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
+    if bounds.contains(&span) { Ok(span) } else { Err(format!("{text:?} is not an interval: 100ms to 1h")) }
+}
+
 /// `512`, `512MB`, `512MiB`, `2GB`, `2GiB`: whole MiB.
 pub(crate) fn megabytes(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is not a size: expected MiB or a number with MiB or GiB, such as 2GiB");

@@ -33,6 +33,7 @@ pub struct FunctionConfiguration {
     pub code_sha256: String,
     pub revision_id: String,
     pub environment: Option<Environment>,
+    pub role: String,
     pub state: Option<String>,
     pub state_reason: Option<String>,
     pub last_update_status: Option<String>,
@@ -55,6 +56,9 @@ pub struct Settings {
     pub memory_size: u32,
     pub timeout: u32,
     pub environment: Environment,
+    /// Left as it is on an update if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 /// How an invocation ended.

@@ -1,4 +1,7 @@
-//! Bytes out, bytes in: one HTTP/1.1 connection that is kept alive and made anew when the server closed it.
+//! Bytes out, bytes in: HTTP/1.1 connections that are kept alive, one for each request that is under way at the same
+//! time, and made anew when the server closed them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use flint_base::Timestamp;
@@ -6,7 +9,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
 
 use super::{Answer, Endpoint, Request, Target};
 use crate::Error;
@@ -14,21 +16,25 @@ use crate::Error;
 /// Answers above this are not read. The largest that a service gives is an invocation's 6 MB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Connections that are kept for later.
+const KEPT_MAX: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct Transport {
     endpoint: Endpoint,
-    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    /// Those that nobody uses; no more than [`KEPT_MAX`].
+    idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint) -> Self {
-        Self { endpoint, connection: Mutex::new(None) }
+        Self { endpoint, idle: Mutex::default() }
     }
 
     pub(super) async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<Answer, Error> {
-        let mut connection = self.connection.lock().await;
         // Taken out, so that a request that is given up half-way leaves no connection with half an answer behind.
-        let mut sender = match connection.take() {
+        let kept = self.idle().pop();
+        let mut sender = match kept {
             Some(mut kept) => match kept.ready().await {
                 Ok(()) => kept,
                 Err(_) => self.connect().await?,
@@ -48,8 +54,16 @@ impl Transport {
         };
         let (head, body) = response.into_parts();
         let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|e| self.broken(&*e))?.to_bytes();
-        *connection = Some(sender);
+        let mut idle = self.idle();
+        if idle.len() < KEPT_MAX {
+            idle.push(sender);
+        }
+        drop(idle);
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<SendRequest<Full<Bytes>>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {

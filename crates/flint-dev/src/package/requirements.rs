@@ -2,38 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
-
+use super::cache::{self, Installed};
 use crate::Error;
 use crate::python::Interpreter;
 
 /// Changes when the way of installing does, so that older folders are not taken for new ones.
 const RECIPE: &str = "2";
-/// How many installed folders an application keeps: to go back to yesterday's requirements costs nothing.
-const KEPT: usize = 4;
-/// An installation that is not finished after this long was broken off.
-const LEFT_BEHIND: std::time::Duration = std::time::Duration::from_secs(3600);
-
-/// Installed requirements: in the application's cache, or in a folder that goes away with this.
-#[derive(Debug)]
-pub enum Installed {
-    Cached(PathBuf),
-    Temporary(TempDir),
-}
-
-impl Installed {
-    pub fn path(&self) -> &Path {
-        match self {
-            Installed::Cached(path) => path,
-            Installed::Temporary(dir) => dir.path(),
-        }
-    }
-}
-
 /// Installs `file` with `interpreter`, or finds it installed under `APP/.flint/cache/python`.
 ///
 /// What depends on more than the file's text (local paths, editable installs) is installed each time. So is
@@ -44,39 +21,10 @@ pub fn installed(app_dir: &Path, file: &Path, interpreter: &Interpreter) -> Resu
     let mut text = String::new();
     let repeatable = gather(file, &mut text, 0)?;
     if !text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
-        return tempfile::tempdir().map(Installed::Temporary).map_err(Error::file(file));
+        return Installed::empty(file);
     }
-    let cache = app_dir.join(".flint").join("cache").join("python");
-    if !repeatable || fs::create_dir_all(&cache).is_err() {
-        let dir = tempfile::tempdir().map_err(Error::file(file))?;
-        install(file, dir.path(), interpreter)?;
-        return Ok(Installed::Temporary(dir));
-    }
-    let key = Sha256::digest(format!("{RECIPE}\n{}\n{text}", interpreter.tag));
-    let ready = cache.join(&hex::encode(key)[..32]);
-    if ready.is_dir() {
-        // Its time is when it was last of use.
-        if let Ok(dir) = fs::File::open(&ready) {
-            drop(dir.set_times(fs::FileTimes::new().set_modified(now_of(&cache)?)));
-        }
-        return Ok(Installed::Cached(ready));
-    }
-    // Filled beside its place and renamed: a broken-off installation is never taken for a whole one.
-    let work = tempfile::Builder::new().prefix(".new-").tempdir_in(&cache).map_err(Error::file(&cache))?;
-    install(file, work.path(), interpreter)?;
-    match fs::rename(work.path(), &ready) {
-        Ok(()) => drop(work.keep()),
-        // Another deploy of the same app was quicker.
-        Err(_) if ready.is_dir() => {}
-        Err(e) => return Err(Error::File { path: ready, source: e }),
-    }
-    prune(&cache, &ready);
-    Ok(Installed::Cached(ready))
-}
-
-/// The file system's idea of now, from a file made in `dir`.
-fn now_of(dir: &Path) -> Result<std::time::SystemTime, Error> {
-    tempfile::tempfile_in(dir).and_then(|f| f.metadata()?.modified()).map_err(Error::file(dir))
+    let key = repeatable.then(|| format!("{RECIPE}\n{}\n{text}", interpreter.tag));
+    cache::installed(app_dir, "python", key, |dir| install(file, dir, interpreter))
 }
 
 /// Collects the text of a requirements file and of those that it includes. `false` if the result of installing
@@ -132,30 +80,6 @@ fn install(file: &Path, target: &Path, interpreter: &Interpreter) -> Result<(), 
     Ok(())
 }
 
-/// Removes the installed folders that were not of use for longest, and what broken-off installations left.
-fn prune(cache: &Path, current: &Path) {
-    let now = fs::metadata(current).and_then(|m| m.modified());
-    let mut found: Vec<(std::time::SystemTime, PathBuf)> = Vec::new();
-    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
-        let Ok(time) = entry.metadata().and_then(|m| m.modified()) else { continue };
-        let unfinished = entry.file_name().to_string_lossy().starts_with('.');
-        if unfinished {
-            let age = now.as_ref().ok().and_then(|now| now.duration_since(time).ok()).unwrap_or_default();
-            if age > LEFT_BEHIND {
-                drop(fs::remove_dir_all(entry.path()));
-            }
-        } else if entry.path() != current {
-            found.push((time, entry.path()));
-        }
-    }
-    found.sort();
-    let surplus = (found.len() + 1).saturating_sub(KEPT);
-    for (_, path) in found.into_iter().take(surplus) {
-        // Left for the next time if it cannot be removed now.
-        drop(fs::remove_dir_all(path));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +117,7 @@ mkdir -p "$2/pkg"; echo x > "$2/pkg/__init__.py""#;
             fs::write(&file, format!("pillow=={n}\n")).unwrap();
             installed(app.path(), &file, &python).unwrap();
         }
-        assert_eq!(fs::read_dir(app.path().join(".flint/cache/python")).unwrap().count(), KEPT);
+        assert_eq!(fs::read_dir(app.path().join(".flint/cache/python")).unwrap().count(), 4);
     }
 
     #[test]

@@ -6,13 +6,12 @@ use std::path::{Component, Path, PathBuf};
 
 use super::{is_executable, read_dir_sorted};
 use crate::Error;
+use crate::app::pattern::Pattern;
 
 /// Folders and files of an application that never belong to what runs.
-const LEFT_OUT: [&str; 15] = [
-    ".git",
+const LEFT_OUT: [&str; 13] = [
     ".hg",
     ".svn",
-    ".gitignore",
     "__pycache__",
     ".venv",
     ".flint",
@@ -25,6 +24,16 @@ const LEFT_OUT: [&str; 15] = [
     ".idea",
     ".DS_Store",
 ];
+
+/// Whether a path is left out: given whole, relative to the folder that is added, and whether it is a folder.
+type LeftOut<'a> = dyn Fn(&Path, &Path, bool) -> bool + 'a;
+
+/// Whether a folder or file of this name never belongs to what runs.
+pub fn is_left_out(name: &str) -> bool {
+    // `.git` and `.github`, `.gitignore`, `.gitattributes`.
+    let of_editor = name.ends_with('~') || (name.starts_with('.') && name.ends_with(".swp"));
+    LEFT_OUT.contains(&name) || name.starts_with(".git") || of_editor
+}
 
 /// One file of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,19 +63,36 @@ impl Tree {
         &self.entries
     }
 
-    /// Adds an application's folder without what is left out: version control, caches, virtual environments.
-    pub fn add_app(&mut self, dir: &Path) -> Result<(), Error> {
-        self.add(dir, Path::new(""), &|path, name| {
-            LEFT_OUT.contains(&name) || name.ends_with(".pyc") || path.join("pyvenv.cfg").exists()
+    /// Adds an application's folder without what is left out: version control, caches, virtual environments, its
+    /// `flint.toml`, and what `exclude` means.
+    pub fn add_app(&mut self, dir: &Path, exclude: &[Pattern]) -> Result<(), Error> {
+        self.add(dir, Path::new(""), &|path, inside, is_folder| {
+            let name = inside.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            is_left_out(name)
+                || name.ends_with(".pyc")
+                || inside == Path::new("flint.toml")
+                || (is_folder && path.join("pyvenv.cfg").exists())
+                || exclude.iter().any(|pattern| pattern.matches(&inside.to_string_lossy(), is_folder))
         })
     }
 
-    /// Adds a folder that pip filled, whole.
+    /// Adds a folder that a package manager filled, whole.
     pub fn add_installed(&mut self, dir: &Path) -> Result<(), Error> {
-        self.add(dir, Path::new(""), &|_, _| false)
+        self.add(dir, Path::new(""), &|_, _, _| false)
     }
 
-    fn add(&mut self, dir: &Path, below: &Path, left_out: &dyn Fn(&Path, &str) -> bool) -> Result<(), Error> {
+    /// Adds a program as `bootstrap`.
+    pub fn add_program(&mut self, source: PathBuf) {
+        self.put("bootstrap".into(), Entry { source, kind: Kind::File { executable: true } });
+    }
+
+    /// Takes out a folder, or a file, with all below it.
+    pub fn remove(&mut self, name: &str) {
+        let below = format!("{name}/");
+        self.entries.retain(|other, _| other != name && !other.starts_with(&below));
+    }
+
+    fn add(&mut self, dir: &Path, below: &Path, left_out: &LeftOut<'_>) -> Result<(), Error> {
         for item in read_dir_sorted(dir)? {
             let path = item.path();
             let file_name = item.file_name();
@@ -74,11 +100,11 @@ impl Tree {
                 let reason = format!("cannot hold {}: its name is not UTF-8", path.display());
                 return Err(Error::Package { reason, hint: "rename it".into() });
             };
-            if left_out(&path, name) {
-                continue;
-            }
             let inside = below.join(name);
             let meta = fs::symlink_metadata(&path).map_err(Error::file(&path))?;
+            if left_out(&path, &inside, meta.is_dir()) {
+                continue;
+            }
             let kind = if meta.is_dir() {
                 self.add(&path, &inside, left_out)?;
                 continue;

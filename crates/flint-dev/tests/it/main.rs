@@ -13,7 +13,7 @@ use flint_dev::client::lambda::LogTail;
 use flint_dev::client::logs::{LogFollower, LogQuery};
 use flint_dev::deploy::Action;
 use flint_dev::python::Search;
-use flint_dev::{App, Client, Credentials, Error, Progress, Target};
+use flint_dev::{App, Client, Credentials, Deployer, Error, Progress, Target};
 use serde_json::json;
 use server::{Reply, Server};
 
@@ -130,7 +130,7 @@ async fn a_new_function_is_created_and_waited_for() {
     ])
     .await;
     let done = flint_dev::deploy(&client(&server), &app, &Search::default(), &Silent).await.unwrap();
-    assert_eq!((done.action, done.memory_mb, done.files), (Action::Created, 256, 2));
+    assert_eq!((done.action, done.memory_mb, done.files), (Action::Created, 256, 1));
     let create = &server.seen()[2];
     assert_eq!((create.method.as_str(), create.path.as_str()), ("POST", "/2015-03-31/functions"));
     let body: serde_json::Value = serde_json::from_slice(&create.body).unwrap();
@@ -147,7 +147,7 @@ async fn a_new_function_is_created_and_waited_for() {
 async fn what_did_not_change_is_not_sent() {
     let dir = tempfile::tempdir().unwrap();
     let app = app(dir.path(), "runtime = 'python3.12'\n");
-    let sha = flint_dev::package::build(&app, None).unwrap().sha256_base64;
+    let sha = flint_dev::package::build(&app, &Default::default()).unwrap().sha256_base64;
     let server = Server::start(vec![Reply::json(configuration("Active", &sha))]).await;
     let done = flint_dev::deploy(&client(&server), &app, &Search::default(), &Silent).await.unwrap();
     assert_eq!((done.action, server.seen().len()), (Action::Unchanged, 1));
@@ -158,12 +158,34 @@ async fn changed_code_and_changed_settings_are_updated() {
     let dir = tempfile::tempdir().unwrap();
     let app = app(dir.path(), "runtime = 'python3.12'\ntimeout = 9\n");
     let active = || Reply::json(configuration("Active", "old"));
-    let server = Server::start(vec![active(), active(), active(), active(), active()]).await;
+    let server = Server::start(vec![active(), active(), active()]).await;
     let done = flint_dev::deploy(&client(&server), &app, &Search::default(), &Silent).await.unwrap();
     assert_eq!(done.action, Action::Updated);
     let asked: Vec<_> =
         server.seen().iter().map(|r| format!("{} {}", r.method, r.path.rsplit('/').next().unwrap())).collect();
-    assert_eq!(asked, ["GET configuration", "PUT configuration", "GET configuration", "PUT code", "GET configuration"]);
+    assert_eq!(asked, ["GET configuration", "PUT configuration", "PUT code"]);
+}
+
+#[tokio::test]
+async fn a_change_of_code_alone_is_one_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = app(dir.path(), "runtime = 'python3.12'\n");
+    let sha = |app: &App| flint_dev::package::build(app, &Default::default()).unwrap().sha256_base64;
+    let first = sha(&app);
+    fs::write(dir.path().join("app.py"), "def handler(e, c): return 2\n").unwrap();
+    let second = sha(&app);
+    fs::write(dir.path().join("app.py"), "def handler(e, c): return e\n").unwrap();
+    let updated = Reply::json(configuration("Active", &second));
+    let server = Server::start(vec![Reply::json(configuration("Active", &first)), updated]).await;
+    let (client, deployer) = (client(&server), Deployer::new(Search::default()));
+    let mut actions = Vec::new();
+    for text in ["return e", "return e", "return 2", "return 2"] {
+        fs::write(dir.path().join("app.py"), format!("def handler(e, c): {text}\n")).unwrap();
+        actions.push(deployer.deploy(&client, &app, &Silent).await.unwrap().action);
+    }
+    assert_eq!(actions, [Action::Unchanged, Action::Unchanged, Action::Updated, Action::Unchanged]);
+    let asked: Vec<_> = server.seen().iter().map(|r| r.method.to_string()).collect();
+    assert_eq!(asked, ["GET", "PUT"]);
 }
 
 #[tokio::test]
@@ -191,13 +213,8 @@ async fn the_newest_runtime_with_an_interpreter_here_is_taken() {
     fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let runtimes = json!({ "Runtimes": [{ "Identifier": "python3.13" }, { "Identifier": "python3.11" }, { "Identifier": "provided.al2023" }] });
     let active = Reply::json(configuration("Active", "x"));
-    let script = vec![
-        Reply::json(runtimes.clone()),
-        not_found(),
-        Reply::json(json!({ "Account": "000000000000" })),
-        active.clone(),
-        active,
-    ];
+    let status = Reply::json(json!({ "Account": "000000000000" }));
+    let script = vec![Reply::json(runtimes.clone()), not_found(), status, active];
     let server = Server::start(script).await;
     let search = Search { path: vec![bin], versions: vec![PathBuf::from("/nonexistent")] };
     let done = flint_dev::deploy(&client(&server), &app, &search, &Silent).await.unwrap();

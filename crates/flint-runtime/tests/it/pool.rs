@@ -15,7 +15,8 @@ crate::tests![
     surroundings,
     every_interpreter,
     many_endings_leave_no_descriptor,
-    a_wrapper_starts_the_runtime
+    a_wrapper_starts_the_runtime,
+    who_ends_over_a_refusal_gets_no_further_call,
 ];
 
 async fn freeze_stops_time(world: Arc<World>) {
@@ -189,4 +190,16 @@ async fn a_wrapper_starts_the_runtime(world: Arc<World>) {
         assert_eq!(crate::text(&answer), expected);
         environment.close().await;
     }
+}
+
+async fn who_ends_over_a_refusal_gets_no_further_call(world: Arc<World>) {
+    let source = "import sys\nclient = sys.modules['__main__'].Client\nold = client.post\n\
+                  def post(self, *rest):\n    if old(self, *rest) == 413: sys.exit(1)\nclient.post = post\n\
+                  def handler(e, c):\n    return 'x' * 7000000\n";
+    let function = Function::python(&world, source);
+    let mut environment = function.create(&world).await;
+    assert_eq!(environment.init().await, InitEnd::Ready, "{:?}", world.log(&environment));
+    let answer = environment.invoke(call("{}")).await;
+    assert_eq!((answer.end, answer.reusable), (End::TooLarge, false), "{answer:?}");
+    environment.close().await;
 }

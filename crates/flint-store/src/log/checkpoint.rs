@@ -55,16 +55,15 @@ impl Checkpoints {
         state.running || state.job.is_some()
     }
 
-    /// Holds the writer back by how full the new layer is: nothing below half its limit, ever more up to a few
-    /// milliseconds at the limit, and beyond twice the limit until the checkpoint is done. False if that waits for space.
+    /// Holds the writer back while a checkpoint lags: not at all until the new layer has reached its limit too, then ever
+    /// more, and beyond twice the limit until the checkpoint is done. False if that waits for space.
     pub fn hold_back(&self, bytes: usize, limit: usize) -> bool {
         let mut state = self.lock();
-        if bytes <= limit / 2 || (!state.running && state.job.is_none()) {
+        if bytes <= limit || (!state.running && state.job.is_none()) {
             return true;
         }
         if bytes < limit * 2 {
-            let fullness = (bytes - limit / 2) as f64 / (limit - limit / 2) as f64;
-            let pause = PAUSE.mul_f64(fullness.min(1.0));
+            let pause = PAUSE.mul_f64((bytes - limit) as f64 / limit as f64);
             drop(self.changed.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner));
             return true;
         }

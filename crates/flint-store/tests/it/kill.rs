@@ -14,7 +14,8 @@ const CHILD: &str = "FLINT_STORE_KILL_CHILD";
 const WRITERS: u64 = 8;
 
 fn options() -> Options {
-    Options { segment_bytes: 1 << 20, ..Options::default() }
+    // Small, so that kills meet checkpoints too.
+    Options { segment_bytes: 256 << 10, checkpoint_layer_bytes: 64 << 10, ..Options::default() }
 }
 
 /// Not a test of its own: the process that [`killed_under_load`] starts and kills.

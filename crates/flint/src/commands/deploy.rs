@@ -1,31 +1,59 @@
-//! `flint deploy`: a folder becomes a function.
+//! `flint deploy`: folders become functions.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use flint_dev::deploy::Action;
-use flint_dev::{App, Client, Deployed};
+use flint_dev::{App, Client, Deployed, Deployer, Project};
 use flint_model::ByteCount;
+use futures_util::{StreamExt as _, stream};
 
 use crate::cli::Deploy;
 use crate::surroundings;
 use crate::ui::{self, Paint, Spinner, Tone};
 
+/// Functions that are deployed side by side.
+const SIDE_BY_SIDE: usize = 8;
+
 pub(super) async fn run(flags: Deploy) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
-    let app = App::read(&flags.dir, flags.name.as_deref())?;
-    let deployed = deploy(&client, &app).await?;
+    let project = Project::read(flags.dirs, flags.name)?;
+    let deployer = Deployer::new(surroundings::python_search());
+    let mut results = deploy(&client, &deployer, &project.apps.iter().collect::<Vec<_>>()).await;
+    if results.len() == 1 {
+        let deployed = results.remove(0)?;
+        if flags.json {
+            ui::json(&deployed)?;
+        } else {
+            ui::line(closing(&deployed, Paint::stdout()))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let all = results.len();
+    let mut deployed = Vec::new();
+    for (app, result) in project.apps.iter().zip(results) {
+        match result {
+            Ok(done) => deployed.push(done),
+            Err(e) => drop(ui::report(&anyhow::Error::new(e).context(app.name.clone()))),
+        }
+    }
     if flags.json {
         ui::json(&deployed)?;
     } else {
-        ui::line(closing(&deployed, Paint::stdout()))?;
+        deployed.iter().try_for_each(|done| ui::line(closing(done, Paint::stdout())))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if deployed.len() == all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Deploys with progress on standard error.
-pub(super) async fn deploy(client: &Client, app: &App) -> Result<Deployed, flint_dev::Error> {
-    flint_dev::deploy(client, app, &surroundings::python_search(), &Spinner::new()).await
+/// Deploys with progress on standard error; a result for each, in their order.
+pub(super) async fn deploy(
+    client: &Client,
+    deployer: &Deployer,
+    apps: &[&App],
+) -> Vec<Result<Deployed, flint_dev::Error>> {
+    let spinner = Spinner::new();
+    let each = apps.iter().map(|app| deployer.deploy(client, app, &spinner));
+    stream::iter(each).buffered(SIDE_BY_SIDE).collect().await
 }
 
 /// The fact in a line: what was done, what it is, how long it took.
@@ -35,8 +63,9 @@ pub(super) fn closing(d: &Deployed, paint: Paint) -> String {
         Action::Updated => "updated",
         Action::Unchanged => "unchanged",
     };
+    let files = if d.files == 1 { "1 file".to_owned() } else { format!("{} files", d.files) };
     format!(
-        "{} {}: {}, {}, {} MiB, {} s timeout, package {} in {} files, took {}",
+        "{} {}: {}, {}, {} MiB, {} s timeout, package {} in {files}, took {}",
         paint.text(Tone::Good, verb),
         paint.text(Tone::Strong, &d.name),
         d.runtime,
@@ -44,7 +73,6 @@ pub(super) fn closing(d: &Deployed, paint: Paint) -> String {
         d.memory_mb,
         d.timeout_s,
         ByteCount(d.package_bytes as u64),
-        d.files,
         ui::span(Duration::from_millis(d.took_ms)),
     )
 }

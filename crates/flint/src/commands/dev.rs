@@ -1,8 +1,11 @@
-//! `flint dev`: a server that is this command's child, the folder's function in it, its log on standard output.
+//! `flint dev`: a server that is this command's child, the folders' functions in it, their logs on standard output, and a new
+//! deployment of what is saved.
 //!
 //! The server ends with this process however that ends: it watches its standard input, a pipe that only we hold, and
 //! until it has dropped its privileges the kernel would end it with us.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -12,18 +15,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use flint_base::{Clock, SystemClock};
+use flint_base::{Clock, SystemClock, Timestamp};
 use flint_dev::client::logs::{LogFollower, LogQuery, group_of};
-use flint_dev::{App, Client, Credentials, Endpoint, Target};
+use flint_dev::deploy::Action;
+use flint_dev::{App, Client, Credentials, Deployed, Deployer, Endpoint, Project, Target, Watch};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::logs::Printer;
 use super::{deploy, logs};
 use crate::cli::{Dev, ServerFlags};
-use crate::surroundings::DATA_OF_DEV;
-use crate::ui::{self, Paint};
+use crate::surroundings::{self, DATA_OF_DEV};
+use crate::ui::{self, LogLook, Paint, Tone};
 
 /// A `ready` line is no longer than this.
 const READY_LINE_MAX: u64 = 4096;
@@ -31,16 +36,18 @@ const READY_LINE_MAX: u64 = 4096;
 const END_WITHIN: Duration = Duration::from_secs(40);
 
 pub(super) fn run(flags: Dev) -> anyhow::Result<ExitCode> {
-    // What is wrong with the folder is said before anything is started.
-    let app = match &flags.dir {
-        Some(dir) => Some(App::read(dir, flags.name.as_deref())?),
-        None if App::is_in(Path::new(".")) => Some(App::read(Path::new("."), flags.name.as_deref())?),
-        None => None,
+    // What is wrong with the folders is said before anything is started.
+    let project = if !flags.dirs.is_empty() {
+        Some(Project::read(flags.dirs.clone(), flags.name.clone())?)
+    } else if Project::is_in(Path::new(".")) {
+        Some(Project::read(vec![".".into()], flags.name.clone())?)
+    } else {
+        None
     };
-    super::waiting(serve(flags, app))
+    super::waiting(serve(flags, project))
 }
 
-async fn serve(flags: Dev, app: Option<App>) -> anyhow::Result<ExitCode> {
+async fn serve(flags: Dev, project: Option<Project>) -> anyhow::Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let mut server = Server::start(&flags.server)?;
     let ready = tokio::select! {
@@ -53,7 +60,7 @@ async fn serve(flags: Dev, app: Option<App>) -> anyhow::Result<ExitCode> {
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     };
     let result = tokio::select! {
-        result = develop(&flags, app.as_ref(), endpoint) => result,
+        result = develop(&flags, project, endpoint) => result,
         () = stop.asked() => Ok(()),
         gone = server.gone() => gone.map_err(Into::into).and_then(|status| bail!("the server ended on its own: {status}")),
     };
@@ -62,25 +69,108 @@ async fn serve(flags: Dev, app: Option<App>) -> anyhow::Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Says that it serves, deploys, follows the log: until it fails.
-async fn develop(flags: &Dev, app: Option<&App>, endpoint: Endpoint) -> anyhow::Result<()> {
+/// Says that it serves, deploys, follows the logs, deploys again what is saved: until it fails.
+async fn develop(flags: &Dev, project: Option<Project>, endpoint: Endpoint) -> anyhow::Result<()> {
     ui::line(format_args!("ready {endpoint}"))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let since = clock.now();
     // Any credentials do; a key that is not twelve digits means the server's own account.
     let credentials = Credentials { access_key: "test".into(), secret_key: "test".into() };
     let client = Client::new(Target { endpoint, region: flags.server.region.to_string(), credentials }, clock);
-    let Some(app) = app else {
+    let Some(project) = project else {
         ui::note("no function in this folder: serving what else is deployed");
         return pending().await;
     };
-    let deployed = deploy::deploy(&client, app).await?;
-    ui::note(deploy::closing(&deployed, Paint::stderr()));
+    let names = Names(RefCell::new(project.apps.iter().map(|app| app.name.clone()).collect()));
+    let developing = async {
+        if flags.no_watch {
+            let deployer = Deployer::new(surroundings::python_search());
+            deploy_all(&client, &deployer, &project.apps.iter().collect::<Vec<_>>()).await;
+            return pending().await;
+        }
+        redeploy(&client, project, &names).await
+    };
     if flags.quiet {
-        return pending().await;
+        return developing.await;
     }
-    let query = LogQuery { group: group_of(&deployed.name), since: Some(since), pattern: None };
-    logs::follow(&client, LogFollower::new(query), false).await.map(drop)
+    tokio::select! {
+        result = developing => result,
+        result = follow(&client, &names, since) => result,
+    }
+}
+
+/// The functions whose logs are followed. A save may add one.
+struct Names(RefCell<Vec<String>>);
+
+/// Deploys, and deploys again what is saved. A deployment that fails is said, and waits for the next save.
+async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyhow::Result<()> {
+    let deployer = Deployer::new(surroundings::python_search());
+    // Before the first deployment: what is saved while it runs is not missed.
+    let mut watch = Watch::start(&project)?;
+    deploy_all(client, &deployer, &project.apps.iter().collect::<Vec<_>>()).await;
+    loop {
+        let changes = watch.changed().await;
+        let now = match project.again() {
+            Ok(now) => now,
+            Err(e) => {
+                ui::report(&e.into());
+                continue;
+            }
+        };
+        let touched = changes.touched(&project, &now);
+        let results = deploy::deploy(client, &deployer, &touched).await;
+        for (app, result) in touched.iter().zip(results) {
+            match result {
+                Ok(done) if done.action == Action::Unchanged => {}
+                Ok(done) => ui::note(again(&done, &changes.names(app))),
+                Err(e) => drop(ui::report(&e.into())),
+            }
+        }
+        for gone in project.apps.iter().filter(|old| !now.apps.iter().any(|app| app.name == old.name)) {
+            ui::note(format_args!("{} is not there any more; `flint remove {0}` deletes it", gone.name));
+        }
+        *names.0.borrow_mut() = now.apps.iter().map(|app| app.name.clone()).collect();
+        watch.cover(&now)?;
+        project = now;
+    }
+}
+
+async fn deploy_all(client: &Client, deployer: &Deployer, apps: &[&App]) {
+    for result in deploy::deploy(client, deployer, apps).await {
+        match result {
+            Ok(done) => ui::note(deploy::closing(&done, Paint::stderr())),
+            Err(e) => drop(ui::report(&e.into())),
+        }
+    }
+}
+
+/// What a save did, in a line.
+fn again(done: &Deployed, files: &[String]) -> String {
+    let paint = Paint::stderr();
+    let verb = if done.action == Action::Created { "created" } else { "updated" };
+    let files = match files {
+        [] => String::new(),
+        [one] => format!(" ({one})"),
+        [one, more @ ..] => format!(" ({one} and {} more)", more.len()),
+    };
+    let took = ui::span(Duration::from_millis(done.took_ms));
+    format!("{} {}{files} in {took}", paint.text(Tone::Good, verb), paint.text(Tone::Strong, &done.name))
+}
+
+/// Prints the functions' logs, for ever: each line with its function's name where there are several.
+async fn follow(client: &Client, names: &Names, since: Timestamp) -> anyhow::Result<()> {
+    let mut followers: BTreeMap<String, LogFollower> = BTreeMap::new();
+    loop {
+        let wanted = names.0.borrow().clone();
+        let width = wanted.iter().map(String::len).max().unwrap_or(0);
+        for name in &wanted {
+            let query = || LogQuery { group: group_of(name), since: Some(since), pattern: None };
+            let follower = followers.entry(name.clone()).or_insert_with(|| LogFollower::new(query()));
+            let label = (wanted.len() > 1).then(|| format!("{name:width$}"));
+            Printer::new(LogLook { label, ..LogLook::stdout() }).poll(client, follower).await?;
+        }
+        tokio::time::sleep(logs::POLL).await;
+    }
 }
 
 /// Ctrl-C and SIGTERM.

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 
 use crate::cli::Invoke;
 use crate::ui::{self, Advised, Paint, Tone};
+use crate::{history, surroundings};
 
 pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
-    let payload = payload(flags.payload.as_deref())?;
+    let payload = event(&flags)?;
     let tail = if flags.tail || flags.json { LogTail::Tail } else { LogTail::None };
     let clock = SystemClock::new();
     let invoked = client.invoke(&flags.function, payload, tail).await?;
@@ -47,6 +48,24 @@ pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     ));
     ui::note(format_args!("{}: flint logs {}", paint.text(Tone::Good, "try"), flags.function));
     Ok(ExitCode::FAILURE)
+}
+
+/// The event of this call: that of the last one, or what was said, which is then remembered.
+fn event(flags: &Invoke) -> anyhow::Result<Bytes> {
+    let state = surroundings::state_dir();
+    if !flags.again {
+        let event = payload(flags.payload.as_deref())?;
+        if let (Some(dir), true) = (&state, flags.payload.is_some()) {
+            history::keep(dir, &flags.function, &event);
+        }
+        return Ok(event);
+    }
+    let last = state.and_then(|dir| history::last(&dir, &flags.function));
+    last.map(Bytes::from).ok_or_else(|| {
+        let message = format!("no event of {} is remembered", flags.function);
+        let hint = format!("flint invoke {} -p '{{\"key\": \"value\"}}' sends one and remembers it", flags.function);
+        Advised { message, hint }.into()
+    })
 }
 
 /// The event: as it stands, from a file, or from standard input.

@@ -8,7 +8,7 @@ use flint_dev::Client;
 use flint_dev::client::logs::{LogEvent, LogFollower, LogQuery, group_of};
 
 use crate::cli::Logs;
-use crate::ui::{self, Paint};
+use crate::ui::{self, LogLook};
 
 /// Between two looks for new events.
 pub(super) const POLL: Duration = Duration::from_millis(300);
@@ -17,10 +17,14 @@ pub(super) async fn run(flags: Logs) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
     let since = flags.since.instant(client.clock().now());
     let query = LogQuery { group: group_of(&flags.function), since: Some(since), pattern: flags.filter };
+    let mut printer = Printer::new(LogLook { json: flags.json, plain: flags.plain, ..LogLook::stdout() });
     if flags.follow {
-        return follow(&client, LogFollower::new(query), flags.json).await;
+        let mut follower = LogFollower::new(query);
+        loop {
+            printer.poll(&client, &mut follower).await?;
+            tokio::time::sleep(POLL).await;
+        }
     }
-    let mut printer = Printer::new(flags.json);
     match client.log_events(&query, |event| printer.print(&event)).await {
         Ok(()) => {}
         // A function that never ran has no group yet: that is no mistake, if the function is there.
@@ -31,32 +35,27 @@ pub(super) async fn run(flags: Logs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what comes, for ever: ends with an error of the server or of standard output.
-pub(super) async fn follow(client: &Client, mut follower: LogFollower, json: bool) -> anyhow::Result<ExitCode> {
-    let mut printer = Printer::new(json);
-    loop {
-        follower.poll(client, |event| printer.print(&event)).await?;
-        std::mem::replace(&mut printer.result, Ok(()))?;
-        tokio::time::sleep(POLL).await;
-    }
-}
-
 /// Prints events until standard output takes no more.
 #[derive(Debug)]
 pub(super) struct Printer {
-    json: bool,
-    paint: Paint,
-    pub(super) result: io::Result<()>,
+    look: LogLook,
+    result: io::Result<()>,
 }
 
 impl Printer {
-    pub(super) fn new(json: bool) -> Self {
-        Self { json, paint: Paint::stdout(), result: Ok(()) }
+    pub(super) fn new(look: LogLook) -> Self {
+        Self { look, result: Ok(()) }
     }
 
-    pub(super) fn print(&mut self, event: &LogEvent) {
+    fn print(&mut self, event: &LogEvent) {
         if self.result.is_ok() {
-            self.result = ui::log_event(event, self.json, self.paint);
+            self.result = ui::log_event(event, &self.look);
         }
+    }
+
+    /// Prints what is new: ends with an error of the server or of standard output.
+    pub(super) async fn poll(&mut self, client: &Client, follower: &mut LogFollower) -> anyhow::Result<()> {
+        follower.poll(client, |event| self.print(&event)).await?;
+        Ok(std::mem::replace(&mut self.result, Ok(()))?)
     }
 }

@@ -16,6 +16,8 @@ pub fn flint(arguments: &[&str]) -> Command {
     for name in ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"] {
         command.env_remove(name);
     }
+    // What an invocation remembers is not the caller's.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     for name in ["ENDPOINT", "DATA", "REGION", "LISTEN", "ACCOUNT", "LOG", "USER"] {
         command.env_remove(format!("FLINT_{name}"));
     }
