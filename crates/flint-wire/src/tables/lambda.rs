@@ -882,7 +882,7 @@ static S_CREATE_FUNCTION_REQUEST: Shape = Shape::new(
         Member::new("Handler", "Handler", &S_HANDLER),
         Member { served: false, ..Member::new("ImageConfig", "ImageConfig", &S_IMAGE_CONFIG) },
         Member { served: false, ..Member::new("KMSKeyArn", "KMSKeyArn", &S_KMS_KEY_ARN) },
-        Member { served: false, ..Member::new("Layers", "Layers", &S_LAYER_LIST) },
+        Member::new("Layers", "Layers", &S_LAYER_LIST),
         Member::new("LoggingConfig", "LoggingConfig", &S_LOGGING_CONFIG),
         Member::new("MemorySize", "MemorySize", &S_MEMORY_SIZE),
         Member { served: false, accepts: &["Zip"], ..Member::new("PackageType", "PackageType", &S_PACKAGE_TYPE) },
@@ -1854,10 +1854,10 @@ static S_LOG_TYPE: Shape = Shape { one_of: &["None", "Tail"], ..Shape::new("LogT
 static S_LOGGING_CONFIG: Shape = Shape::new(
     "LoggingConfig",
     Kind::Structure(&[
-        Member { served: false, ..Member::new("ApplicationLogLevel", "ApplicationLogLevel", &S_APPLICATION_LOG_LEVEL) },
-        Member { served: false, accepts: &["Text"], ..Member::new("LogFormat", "LogFormat", &S_LOG_FORMAT) },
+        Member::new("ApplicationLogLevel", "ApplicationLogLevel", &S_APPLICATION_LOG_LEVEL),
+        Member::new("LogFormat", "LogFormat", &S_LOG_FORMAT),
         Member::new("LogGroup", "LogGroup", &S_LOG_GROUP),
-        Member { served: false, ..Member::new("SystemLogLevel", "SystemLogLevel", &S_SYSTEM_LOG_LEVEL) },
+        Member::new("SystemLogLevel", "SystemLogLevel", &S_SYSTEM_LOG_LEVEL),
     ]),
 );
 
@@ -2348,7 +2348,7 @@ static S_UPDATE_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape::new(
         Member::new("Handler", "Handler", &S_HANDLER),
         Member { served: false, ..Member::new("ImageConfig", "ImageConfig", &S_IMAGE_CONFIG) },
         Member { served: false, ..Member::new("KMSKeyArn", "KMSKeyArn", &S_KMS_KEY_ARN) },
-        Member { served: false, ..Member::new("Layers", "Layers", &S_LAYER_LIST) },
+        Member::new("Layers", "Layers", &S_LAYER_LIST),
         Member::new("LoggingConfig", "LoggingConfig", &S_LOGGING_CONFIG),
         Member::new("MemorySize", "MemorySize", &S_MEMORY_SIZE),
         Member::new("RevisionId", "RevisionId", &S_STRING),

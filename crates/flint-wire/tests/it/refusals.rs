@@ -23,12 +23,10 @@ fn members_that_are_not_honoured_are_refused_by_name() {
     check(r#""SnapStart":{"ApplyOn":"PublishedVersions"}"#, "SnapStart.ApplyOn");
     check(r#""PackageType":"Image""#, "PackageType");
     check(r#""Architectures":["arm64"]"#, "Architectures");
-    check(r#""Layers":["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]"#, "Layers");
     check(r#""DeadLetterConfig":{"TargetArn":"arn:aws:sqs:us-east-1:000000000000:q"}"#, "DeadLetterConfig.TargetArn");
     check(r#""FileSystemConfigs":[{"Arn":"a","LocalMountPath":"/mnt/x"}]"#, "FileSystemConfigs");
     check(r#""KMSKeyArn":"arn:aws:kms:us-east-1:000000000000:key/k""#, "KMSKeyArn");
     check(r#""ImageConfig":{"Command":["a"]}"#, "ImageConfig.Command");
-    check(r#""LoggingConfig":{"LogFormat":"JSON"}"#, "LoggingConfig.LogFormat");
     check(r#""DurableConfig":{"RetentionPeriodInDays":1}"#, "DurableConfig.RetentionPeriodInDays");
     let s3 = format!(r#"{{"FunctionName":"f","Role":"{ROLE}","Code":{{"S3Bucket":"bucket","S3Key":"k"}}}}"#);
     let fault = body("lambda", "CreateFunction", &s3).expect_err("refused");
