@@ -5,6 +5,7 @@
 //!
 //! Reference: Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes" (version 2018-06-01).
 
+mod extension;
 mod serve;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use flint_base::{Clock, Timestamp};
 use tokio::sync::Notify;
 
+use crate::extensions::Extensions;
 use crate::stream::StreamSender;
 
 pub(crate) use serve::serve;
@@ -80,6 +82,7 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) struct Api {
     clock: Arc<dyn Clock>,
+    pub(crate) extensions: Extensions,
     state: Mutex<State>,
     /// An event waits for the runtime.
     work: Notify,
@@ -121,9 +124,10 @@ enum Stage {
 
 /// The environment's side.
 impl Api {
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, extensions: Extensions) -> Self {
         Self {
             clock,
+            extensions,
             state: Mutex::default(),
             work: Notify::new(),
             news: Notify::new(),

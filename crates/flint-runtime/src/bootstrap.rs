@@ -34,6 +34,9 @@ const NODE: &[(&str, &str)] = &[
 /// The compiled form of `bootstrap.py`, made by the interpreter that runs it.
 const COMPILED: &str = "bootstrap.pyc";
 
+/// Starts the external extensions, where there are any.
+const EXTENSIONS: &str = "extensions.sh";
+
 /// The function's variable that names a wrapper script.
 const WRAPPER: &str = "AWS_LAMBDA_EXEC_WRAPPER";
 
@@ -65,7 +68,8 @@ pub(crate) fn root(runtime: &Resolved, compiled: Option<Vec<u8>>) -> RootSpec {
         mode: 0o644,
         content: Arc::from(text.as_bytes()),
     };
-    let mut files: Vec<RootFile> = files(runtime.kind).iter().map(file).collect();
+    let common = (EXTENSIONS, include_str!("../bootstrap/all/extensions.sh"));
+    let mut files: Vec<RootFile> = files(runtime.kind).iter().chain([&common]).map(file).collect();
     if let Some(code) = compiled {
         files.push(RootFile { path: Path::new(RUNTIME_DIR).join(COMPILED), mode: 0o644, content: code.into() });
     }
@@ -124,6 +128,11 @@ pub(crate) fn wrapper(spec: &EnvironmentSpec) -> Option<OsString> {
     }
     let wanted = spec.variables.iter().rfind(|(name, value)| name == WRAPPER && !value.is_empty());
     wanted.map(|(_, path)| Path::new(CODE_DIR).join(path).into_os_string())
+}
+
+/// What stands before the command line of a runtime with external extensions.
+pub(crate) fn starter() -> [OsString; 2] {
+    ["/bin/sh".into(), format!("{RUNTIME_DIR}/{EXTENSIONS}").into()]
 }
 
 /// The runtime's name in INIT_START: `python:3.12.1`, `provided:al2023`.

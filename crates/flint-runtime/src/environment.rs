@@ -284,9 +284,13 @@ impl Environment {
         }
     }
 
-    /// Kills what is left and waits until nothing is: no process, no mount, no cgroup.
+    /// Gives extensions that want to know of it their time (at most two seconds), kills what is left, and waits until nothing
+    /// is: no process, no mount, no cgroup.
     pub async fn close(mut self) {
         if let Some(life) = self.life.take() {
+            if self.state == State::Ready {
+                life.shut_down().await;
+            }
             self.log.drain(&life.pipes);
             life.gone().await;
         }

@@ -28,6 +28,7 @@ enum Ended {
         goes_on: bool,
     },
     Exit(Exit),
+    ExtensionFailed(Failure),
     /// The stream broke off, by no doing of the function's process ending.
     Truncated,
     /// At the very timeout, whatever the clock says by now.
@@ -105,9 +106,13 @@ impl Environment {
     /// Gives the event to the runtime and waits for the first of: an answer, the end of the process, the timeout.
     async fn hand_over(&self, call: &Call, stream: Option<StreamSender>, left: Duration) -> Ended {
         let Some(life) = &self.life else { return Ended::NoSandbox("the environment has ended".to_owned()) };
+        let deadline = self.shared.clock.now().saturating_add(left);
+        let until = self.shared.clock.monotonic().saturating_add(left);
+        let id = call.request_id.to_string();
+        life.api.extensions.invoke(&id, &call.arn, call.trace.as_deref(), deadline);
         life.api.offer(Event {
-            id: call.request_id.to_string(),
-            deadline: self.shared.clock.now().saturating_add(left),
+            id,
+            deadline,
             arn: call.arn.clone(),
             trace: call.trace.clone(),
             client_context: call.client_context.clone(),
@@ -133,6 +138,18 @@ impl Environment {
             },
             () = tokio::time::sleep(left) => Ended::Timeout,
         };
+        if !life.api.extensions.is_empty() && !matches!(ended, Ended::Exit(_) | Ended::Timeout | Ended::Truncated) {
+            // The invocation lasts until the extensions have done their part.
+            let left = until.saturating_sub(self.shared.clock.monotonic());
+            tokio::select! {
+                biased;
+                done = life.api.extensions.idle() => if let Err(failure) = done {
+                    return Ended::ExtensionFailed(failure);
+                },
+                _ = life.sandbox.exited() => {}
+                () = tokio::time::sleep(left) => return Ended::Timeout,
+            }
+        }
         if let Ended::TooLarge { .. } = ended {
             // Some clients end over the refusal. Such an environment shall not get the next call.
             let goes_on = tokio::select! {
@@ -194,6 +211,7 @@ impl Environment {
         let status = match (&ended, &document) {
             _ if timed_out => Status::Timeout,
             (Ended::InitFailed { error_type, .. }, _) => Status::Error(error_type),
+            (Ended::ExtensionFailed(failure), _) => Status::Error(&failure.error_type),
             (Ended::Ok(_) | Ended::Failed(_), _) | (_, None) => Status::Success,
             (_, Some(doc)) => Status::Error(doc.error_type),
         };
@@ -213,7 +231,7 @@ impl Environment {
             self.state = State::Fallen;
         }
         let error_type = match (&ended, &document) {
-            (Ended::Failed(failure), _) => {
+            (Ended::Failed(failure) | Ended::ExtensionFailed(failure), _) => {
                 (failure.error_type != documents::UNKNOWN).then(|| failure.error_type.clone())
             }
             (Ended::InitFailed { error_type, .. }, _) => Some(error_type.clone()),
@@ -221,7 +239,7 @@ impl Environment {
         };
         let payload = match (ended, document) {
             (Ended::Ok(payload), _) => payload,
-            (Ended::Failed(failure), _) => failure.document,
+            (Ended::Failed(failure) | Ended::ExtensionFailed(failure), _) => failure.document,
             (Ended::InitFailed { cause: Cause::Document(document), .. }, _) => document,
             (_, Some(document)) => document.render(),
             (_, None) => Bytes::new(),
@@ -245,7 +263,10 @@ impl Environment {
     fn document(&self, call: &Call, ended: &Ended) -> Option<Document> {
         let bootstrap = self.spec.runtime.kind == Kind::Provided;
         match ended {
-            Ended::Ok(_) | Ended::Failed(_) | Ended::InitFailed { cause: Cause::Document(_), .. } => None,
+            Ended::Ok(_)
+            | Ended::Failed(_)
+            | Ended::ExtensionFailed(_)
+            | Ended::InitFailed { cause: Cause::Document(_), .. } => None,
             Ended::TooLarge { .. } => Some(documents::too_large(self.response_limit(call))),
             Ended::Truncated => Some(documents::truncated(call.request_id)),
             Ended::Timeout | Ended::InitTimedOut => Some(documents::timed_out(call.request_id, call.timeout)),
@@ -286,7 +307,7 @@ fn end_of(ended: &Ended) -> End {
         Ended::Exit(Exit { how: How::SetupFailed { .. }, .. }) | Ended::InitFailed { .. } | Ended::NoSandbox(_) => {
             End::InitError
         }
-        Ended::Exit(_) | Ended::Truncated => End::Exit,
+        Ended::Exit(_) | Ended::Truncated | Ended::ExtensionFailed(_) => End::Exit,
         Ended::InitTimedOut => End::InitTimeout,
     }
 }

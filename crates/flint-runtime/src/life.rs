@@ -11,13 +11,17 @@ use flint_sandbox::{Exit, Launch, Sandbox};
 use rustix::fs::{Mode, OFlags};
 use tokio::task::JoinHandle;
 
-use crate::api::{self, Api};
+use crate::api::{self, Api, Failure};
 use crate::bootstrap;
 use crate::environment::Shared;
 use crate::error::Error;
+use crate::extensions::{self, Extensions, Facts, SHUTDOWN_LIMIT};
 use crate::output::{Log, Pipes};
 use crate::spec::EnvironmentSpec;
 use crate::variables;
+
+/// How often is looked whether the extensions have ended. Nobody waits for an environment's end.
+const POLL: Duration = Duration::from_millis(5);
 
 /// A process that speaks the Runtime API, in a sandbox. Dropping it kills it.
 #[derive(Debug)]
@@ -85,9 +89,16 @@ impl Life {
         let root = shared.root(&spec.runtime).await?;
         let mut argv = bootstrap::argv(&spec.runtime, root.compiled);
         argv.splice(0..0, bootstrap::wrapper(spec));
+        let external = spec.layers.as_deref().map(extensions::external_in).unwrap_or_default();
+        if !external.is_empty() {
+            argv.splice(0..0, bootstrap::starter());
+        }
         let mut launch = Launch::new(root.id, argv, ByteCount::from_mib(u64::from(spec.memory_mb)));
         launch.env = variables::inside(spec, log_stream);
         launch.code = Some(Arc::new(code));
+        if let Some(layers) = &spec.layers {
+            launch.layers.push(Arc::new(open_code(layers)?));
+        }
         launch.tmp = ByteCount::from_mib(u64::from(spec.ephemeral_mb));
         // As many files as there would be in a file system of that size with the usual 16 KiB per inode.
         launch.tmp_inodes = u64::from(spec.ephemeral_mb) * 64;
@@ -96,7 +107,13 @@ impl Life {
         let (Some(listener), Some(output)) = (sandbox.take_listener(), sandbox.take_output()) else {
             return Err(Error::Gone);
         };
-        let api = Arc::new(Api::new(clock.clone()));
+        let facts = Facts {
+            function: spec.function.to_string(),
+            version: spec.version.to_string(),
+            handler: spec.handler.clone(),
+            account: spec.place.account.to_string(),
+        };
+        let api = Arc::new(Api::new(clock.clone(), Extensions::new(facts, external)));
         let pipes = Arc::new(Pipes::new(output));
         let server = tokio::spawn(api::serve(api.clone(), listener));
         let pump = tokio::spawn({
@@ -121,7 +138,7 @@ impl Life {
         let left = limit.saturating_sub(self.elapsed());
         tokio::select! {
             biased;
-            ready = self.api.ready() => match ready {
+            ready = self.ready() => match ready {
                 Ok(at) => Started::Ready { took: at.saturating_sub(self.since) },
                 Err(failure) => self.failed(failure.error_type, Cause::Document(failure.document)),
             },
@@ -131,6 +148,38 @@ impl Life {
             },
             () = tokio::time::sleep(left) => Started::TimedOut { took: self.elapsed() },
         }
+    }
+
+    /// The runtime and all extensions wait for an event; says since when.
+    async fn ready(&self) -> Result<Duration, Failure> {
+        let runtime = self.api.ready();
+        let extensions = async {
+            self.api.extensions.idle().await?;
+            Ok(self.clock.monotonic())
+        };
+        let (runtime, extensions) = tokio::try_join!(runtime, extensions)?;
+        let at = if self.api.extensions.is_empty() { runtime } else { runtime.max(extensions) };
+        self.api.extensions.close_registration();
+        Ok(at)
+    }
+
+    /// Tells the extensions that the end has come and gives them their time. Without them at no cost.
+    pub(crate) async fn shut_down(&self) {
+        let deadline = self.clock.now().saturating_add(SHUTDOWN_LIMIT);
+        if !self.api.extensions.shut_down(deadline) {
+            return;
+        }
+        if let Err(error) = self.sandbox.thaw() {
+            tracing::warn!(%error, "could not thaw for the extensions' end");
+        }
+        let pid = self.sandbox.pid();
+        let gone = async {
+            // The runtime is the one that stays.
+            while self.api.extensions.undelivered() || processes_below(pid) > 1 {
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        drop(tokio::time::timeout(SHUTDOWN_LIMIT, gone).await);
     }
 
     /// Whether the process has ended by now; does not wait.
@@ -161,6 +210,17 @@ fn open_code(path: &Path) -> Result<std::os::fd::OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::empty())
         .map_err(|e| Error::Code { path: path.display().to_string(), source: e.into() })
+}
+
+/// How many processes a sandbox's init has below it; those that have ended and are not yet reaped don't count.
+fn processes_below(pid: u32) -> usize {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let runs = |pid: &&str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The name, in brackets, may hold anything.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    };
+    children.split_ascii_whitespace().filter(runs).count()
 }
 
 /// A task that ends with its owner.

@@ -14,12 +14,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::extension;
 use super::{Api, Event, Failure, Outlet, Refusal, Reported, StreamFault};
 use crate::documents;
 use crate::stream::StreamHead;
 
-/// Connections that one sandbox may hold open; a runtime needs one, two while it reconnects.
-const CONNECTIONS: usize = 16;
+/// Connections that one sandbox may hold open; a runtime needs one, two while it reconnects, and so does each of at most
+/// ten extensions.
+const CONNECTIONS: usize = 64;
 
 /// Request heads and the chunks in which bodies are read.
 const BUFFER: usize = 256 * 1024;
@@ -32,7 +34,7 @@ const DISCARD: usize = 64 * 1024 * 1024;
 
 const BASE: &str = "/2018-06-01/runtime/";
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 /// Accepts and serves until dropped.
 pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener) {
@@ -76,6 +78,13 @@ async fn serve_one(api: Arc<Api>, stream: TcpStream) {
 
 async fn handle(api: &Api, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
+    if let Some(path) = head.uri.path().strip_prefix(extension::BASE) {
+        return extension::handle(api, path, &head, body).await;
+    }
+    if extension::SUBSCRIPTIONS.contains(&head.uri.path()) {
+        drop(read(body, 0).await);
+        return extension::no_subscriptions(head.uri.path());
+    }
     let Some(path) = head.uri.path().strip_prefix(BASE) else {
         return if head.uri.path() == "/2018-06-01/ping" { plain(StatusCode::OK, "pong") } else { not_found() };
     };
@@ -252,14 +261,14 @@ fn failure(headers: &HeaderMap, document: Bytes) -> Failure {
     Failure { error_type: named.filter(legal).unwrap_or_else(|| documents::UNKNOWN.to_owned()), document }
 }
 
-enum Read {
+pub(super) enum Read {
     /// With the trailers, mostly none.
     Whole(Bytes, HeaderMap),
     TooLarge,
     Broken,
 }
 
-async fn read(mut body: Incoming, limit: usize) -> Read {
+pub(super) async fn read(mut body: Incoming, limit: usize) -> Read {
     let mut bytes = BytesMut::new();
     let mut first = None;
     let mut trailers = HeaderMap::new();
@@ -312,7 +321,7 @@ fn refused(refusal: Refusal) -> Answer {
     }
 }
 
-fn accepted() -> Answer {
+pub(super) fn accepted() -> Answer {
     json(StatusCode::ACCEPTED, Bytes::from_static(br#"{"status":"OK"}"#))
 }
 
@@ -327,15 +336,15 @@ fn bad_request(what: &str) -> Answer {
     json(StatusCode::BAD_REQUEST, format!(r#"{{"errorMessage":"{what}","errorType":"InvalidRequest"}}"#).into())
 }
 
-fn not_found() -> Answer {
+pub(super) fn not_found() -> Answer {
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-fn json(status: StatusCode, body: Bytes) -> Answer {
+pub(super) fn json(status: StatusCode, body: Bytes) -> Answer {
     with_type(status, body, "application/json")
 }
 
-fn plain(status: StatusCode, body: &'static str) -> Answer {
+pub(super) fn plain(status: StatusCode, body: &'static str) -> Answer {
     with_type(status, Bytes::from_static(body.as_bytes()), "text/plain; charset=utf-8")
 }
 

@@ -22,7 +22,7 @@ impl Drop for Rig {
 }
 
 async fn rig() -> Rig {
-    let api = Arc::new(Api::new(Arc::new(SystemClock::new())));
+    let api = Arc::new(Api::new(Arc::new(SystemClock::new()), Extensions::default()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let server = tokio::spawn(serve(api.clone(), listener));

@@ -76,7 +76,7 @@ impl Rig {
             fs::write(path, text).expect("write");
         }
         let clock = Arc::new(SystemClock::new());
-        let api = Arc::new(Api::new(clock.clone()));
+        let api = Arc::new(Api::new(clock.clone(), Default::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let server = tokio::spawn(api::serve(api.clone(), listener));

@@ -4,6 +4,7 @@
 //! because a spawner can be made only while the process has one thread. Names given as arguments select tests.
 
 mod endings;
+mod extensions;
 mod inits;
 mod logs;
 mod pool;
@@ -67,7 +68,9 @@ fn main() {
         let sandboxes = Sandboxes::new(channel, options).unwrap();
         let world = Arc::new(World::new(sandboxes));
         let mut failed = 0;
-        for (name, test) in [endings::TESTS, inits::TESTS, logs::TESTS, pool::TESTS, streams::TESTS].concat() {
+        for (name, test) in
+            [endings::TESTS, inits::TESTS, logs::TESTS, pool::TESTS, streams::TESTS, extensions::TESTS].concat()
+        {
             if !names.is_empty() && !names.iter().any(|n| name.contains(n.as_str())) {
                 continue;
             }
@@ -104,8 +107,13 @@ impl World {
 
     /// What an environment has logged so far, one string an event.
     pub fn log(&self, environment: &Environment) -> Vec<String> {
+        self.log_of(environment.log_stream())
+    }
+
+    /// The same of an environment that may be gone.
+    pub fn log_of(&self, stream: &str) -> Vec<String> {
         let all = self.sink.0.lock().unwrap();
-        let events = all.get(&**environment.log_stream()).cloned().unwrap_or_default();
+        let events = all.get(stream).cloned().unwrap_or_default();
         events.iter().map(|e| String::from_utf8_lossy(&e.message).into_owned()).collect()
     }
 }
@@ -153,6 +161,10 @@ impl Function {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub fn into_dir(self) -> tempfile::TempDir {
+        self.dir
     }
 
     pub fn path(&self) -> &Path {
