@@ -211,3 +211,27 @@ def test_a_missing_tool_is_named(shared, tmp_path):
 def test_region_of_the_server_is_the_clients(data):
     with flint.Server(data, "--region", "eu-north-1") as server:
         assert server.environment()["AWS_REGION"] == "eu-north-1"
+
+
+STREAM = """
+export const handler = awslambda.streamifyResponse(async (event, stream) => {
+  stream.write("first\\n");
+  if (event.fail) throw new Error("midway");
+  stream.end("last\\n");
+});
+"""
+
+
+def test_a_streamed_answer_is_printed_as_it_comes(shared, functions, name, tmp_path):
+    folder = tmp_path / "app"
+    write(folder, {"index.mjs": STREAM})
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    flint_ = lambda *args: shared.run(*args, "--data", str(shared.data), check=False, env=state)
+    assert flint_("deploy", str(folder), "--name", name).returncode == 0
+    good = flint_("invoke", name, "--stream")
+    assert (good.returncode, good.stdout) == (0, "first\nlast\n"), good.stderr
+    bad = flint_("invoke", name, "--stream", "-p", '{"fail": true}')
+    assert bad.returncode == 1 and bad.stdout == "first\n" and "midway" in bad.stderr, (bad.stdout, bad.stderr)
+    functions.delete_function(FunctionName=name)
+    gone = flint_("invoke", name, "--stream")
+    assert gone.returncode == 1 and "ResourceNotFoundException" in gone.stderr and name not in gone.stderr.splitlines()[1]

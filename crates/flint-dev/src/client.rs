@@ -1,10 +1,11 @@
 //! The client: signs requests, sends them over one kept-alive connection, reads answers and errors.
 //!
-//! Typed helpers for what the command line asks are in [`lambda`], [`logs`] and [`platform`].
+//! Typed helpers for what the command line asks are in [`lambda`], [`stream`], [`logs`] and [`platform`].
 
 pub mod lambda;
 pub mod logs;
 pub mod platform;
+pub mod stream;
 mod transport;
 
 use std::fmt;
@@ -131,6 +132,18 @@ impl Client {
         let late = || Error::Late { operation, endpoint: self.target.endpoint.to_string(), seconds: limit.as_secs() };
         let answer = tokio::time::timeout(limit, self.transport.send(signed)).await.map_err(|_| late())??;
         if answer.status < 400 { Ok(answer) } else { Err(service_error(operation, &answer)) }
+    }
+
+    /// As `send`, but gives the body as it comes. The limit is of the time to its beginning.
+    async fn open(&self, request: Request) -> Result<transport::Stream, Error> {
+        let (operation, limit) = (request.operation, request.limit);
+        let signed = transport::sign(&request, &self.target, self.clock.now())?;
+        let late = || Error::Late { operation, endpoint: self.target.endpoint.to_string(), seconds: limit.as_secs() };
+        let opened = tokio::time::timeout(limit, self.transport.open(signed)).await.map_err(|_| late())??;
+        match opened {
+            transport::Opened::Stream(stream) => Ok(stream),
+            transport::Opened::Refused(answer) => Err(service_error(operation, &answer)),
+        }
     }
 
     /// One operation of a JSON 1.1 service: `X-Amz-Target: PREFIX.OPERATION`.

@@ -20,7 +20,7 @@ pub enum Error {
     Answer { operation: &'static str, reason: String },
     #[error("{0:?} is not an endpoint: expected http://HOST[:PORT]")]
     Endpoint(String),
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), plain(source))]
     File { path: PathBuf, source: io::Error },
     #[error("{}: {reason}", path.display())]
     Settings { path: PathBuf, reason: String },
@@ -108,6 +108,12 @@ impl Error {
             Error::NotReady { name, .. } => format!("flint logs {name}"),
         })
     }
+}
+
+/// An I/O error without the operating system's number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 fn service_hint(code: &str, status: u16) -> Option<String> {

@@ -68,7 +68,7 @@ pub struct Engine {
     pub(crate) room: Arc<Room>,
     pub(crate) recorder: Recorder,
     pub(crate) draws: Draws,
-    stats: Stats,
+    pub(crate) stats: Stats,
     /// Held from a control-plane commit until the snapshot shows it, so that both change in the same order.
     pub(crate) control: tokio::sync::Mutex<()>,
     /// Every pool that may hold environments, retired ones with a busy environment included.

@@ -19,7 +19,7 @@ const FIRST_US: f64 = 50.0;
 /// Enough for 50 us to 18 minutes; what takes longer is in the last bucket.
 const BUCKETS: usize = 196;
 
-/// All functions' counters. A deleted function keeps its own until the server ends.
+/// All functions' counters.
 #[derive(Debug, Default)]
 pub(crate) struct Stats(RwLock<HashMap<(Place, FunctionName), Arc<FunctionStats>>>);
 
@@ -54,6 +54,11 @@ impl Stats {
             return stats.clone();
         }
         self.0.write().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+    }
+
+    /// Drops the counters of a function that was deleted. Its last calls count for nobody.
+    pub(crate) fn forget(&self, place: &Place, function: &FunctionName) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&(place.clone(), function.clone()));
     }
 
     pub(crate) fn view(&self) -> Vec<StatsView> {

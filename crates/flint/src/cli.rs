@@ -93,7 +93,8 @@ exit code is 1.
 Examples:
   flint invoke hello -p '{\"name\": \"you\"}'
   flint invoke thumbnail -p @event.json --tail -o answer.json
-  flint invoke thumbnail --again         # the event of the last time"
+  flint invoke thumbnail --again         # the event of the last time
+  flint invoke countdown --stream        # the answer as the function writes it"
     )]
     Invoke(Invoke),
 
@@ -299,6 +300,10 @@ pub(crate) struct Invoke {
     /// Send the event that was last given to this function with -p
     #[arg(long, conflicts_with = "payload")]
     pub again: bool,
+
+    /// Print the answer as the function writes it (response streaming)
+    #[arg(long, conflicts_with_all = ["output", "json"])]
+    pub stream: bool,
 
     /// Print the end of the invocation's log on standard error
     #[arg(long)]

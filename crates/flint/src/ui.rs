@@ -276,6 +276,11 @@ impl Drop for Spinner {
     }
 }
 
+/// `1 file`, `2 files`.
+pub(crate) fn count(n: u64, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+}
+
 /// `1.2 ms`, `3.45 s`.
 pub(crate) fn span(span: Duration) -> String {
     let ms = span.as_secs_f64() * 1000.0;

@@ -14,7 +14,7 @@ use super::{Answer, Client, QUICK, Request, from_json, to_json};
 use crate::Error;
 
 /// The reference's longest function timeout is 900 s; queueing and a cold start come on top.
-const INVOKE: Duration = Duration::from_secs(1000);
+pub(super) const INVOKE: Duration = Duration::from_secs(1000);
 
 /// What is unreserved in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -189,6 +189,6 @@ impl Client {
     }
 }
 
-fn segment(name: &str) -> String {
+pub(super) fn segment(name: &str) -> String {
     utf8_percent_encode(name, SEGMENT).to_string()
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use flint_base::Timestamp;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -62,6 +63,18 @@ impl Transport {
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
+    /// Sends on a connection of its own, and leaves the body of what is no error to be read.
+    pub(super) async fn open(&self, request: http::Request<Full<Bytes>>) -> Result<Opened, Error> {
+        let mut sender = self.connect().await?;
+        let response = sender.send_request(request).await.map_err(|e| self.broken(&e))?;
+        let (head, body) = response.into_parts();
+        if head.status.as_u16() < 400 {
+            return Ok(Opened::Stream(Stream { body, endpoint: self.endpoint.clone(), _sender: sender }));
+        }
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|e| self.broken(&*e))?.to_bytes();
+        Ok(Opened::Refused(Answer { status: head.status.as_u16(), headers: head.headers, body }))
+    }
+
     fn idle(&self) -> MutexGuard<'_, Vec<SendRequest<Full<Bytes>>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,14 +95,52 @@ impl Transport {
     }
 
     fn broken(&self, error: &(dyn std::error::Error + 'static)) -> Error {
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            reason = format!("{reason}: {cause}");
-            source = cause.source();
-        }
-        Error::Broken { endpoint: self.endpoint.to_string(), reason }
+        broken(&self.endpoint, error)
     }
+}
+
+/// What came of a request whose body is read as it comes.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Stream(Stream),
+    Refused(Answer),
+}
+
+/// A body that is under way.
+#[derive(Debug)]
+pub(super) struct Stream {
+    body: Incoming,
+    endpoint: Endpoint,
+    /// The connection ends when this does.
+    _sender: SendRequest<Full<Bytes>>,
+}
+
+impl Stream {
+    /// The next piece; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(broken(&self.endpoint, &e)),
+                // Anything else is a trailer, and says nothing here.
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn broken(endpoint: &Endpoint, error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
+    }
+    Error::Broken { endpoint: endpoint.to_string(), reason }
 }
 
 /// An I/O error without the operating system's number.

@@ -34,6 +34,7 @@ async fn delete_all(engine: &Engine, live: &Live) -> Result<(), Error> {
     engine.store.commit(keys::delete_function(Batch::new(), place, name)).await?;
     engine.room.reserve_concurrency(&place.account, live.head.reserved, None);
     engine.retire(engine.registry.remove(place, name), None);
+    engine.stats.forget(place, name);
     Ok(())
 }
 

@@ -63,7 +63,7 @@ pub(super) fn closing(d: &Deployed, paint: Paint) -> String {
         Action::Updated => "updated",
         Action::Unchanged => "unchanged",
     };
-    let files = if d.files == 1 { "1 file".to_owned() } else { format!("{} files", d.files) };
+    let files = ui::count(d.files as u64, "file");
     format!(
         "{} {}: {}, {}, {} MiB, {} s timeout, package {} in {files}, took {}",
         paint.text(Tone::Good, verb),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bytes::Bytes;
 use flint_base::{Clock as _, SystemClock};
+use flint_dev::Client;
 use flint_dev::client::lambda::{Invoked, LogTail};
 use flint_model::ByteCount;
 use serde_json::{Value, json};
@@ -15,12 +16,21 @@ use crate::cli::Invoke;
 use crate::ui::{self, Advised, Paint, Tone};
 use crate::{history, surroundings};
 
+/// Functions that are named when another one was asked for.
+const NAMED_MAX: usize = 10;
+
 pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
     let payload = event(&flags)?;
     let tail = if flags.tail || flags.json { LogTail::Tail } else { LogTail::None };
+    if flags.stream {
+        return stream(&client, &flags, payload, tail).await;
+    }
     let clock = SystemClock::new();
-    let invoked = client.invoke(&flags.function, payload, tail).await?;
+    let invoked = match client.invoke(&flags.function, payload, tail).await {
+        Ok(invoked) => invoked,
+        Err(e) => return Err(advised(&client, e).await),
+    };
     let took = clock.monotonic();
     if flags.json {
         let mut value = as_json(&invoked);
@@ -40,14 +50,56 @@ pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
         }
     }
     let Some(kind) = &invoked.function_error else { return Ok(ExitCode::SUCCESS) };
+    Ok(failed(&flags.function, kind, &invoked.payload))
+}
+
+/// Prints the answer as it comes.
+async fn stream(client: &Client, flags: &Invoke, payload: Bytes, tail: LogTail) -> anyhow::Result<ExitCode> {
+    let mut printed = Ok(());
+    let mut ends_line = true;
+    let each = |bytes: &[u8]| {
+        let mut out = std::io::stdout().lock();
+        if printed.is_ok() {
+            printed = out.write_all(bytes).and_then(|()| out.flush());
+        }
+        ends_line = bytes.last().is_none_or(|byte| *byte == b'\n');
+    };
+    let streamed = match client.invoke_streaming(&flags.function, payload, tail, each).await {
+        Ok(streamed) => streamed,
+        Err(e) => return Err(advised(client, e).await),
+    };
+    printed?;
+    if !ends_line {
+        ui::line("")?;
+    }
+    if let Some(log) = streamed.log_tail.as_deref() {
+        ui::note(log.trim_end());
+    }
+    let Some(kind) = &streamed.error_code else { return Ok(ExitCode::SUCCESS) };
+    Ok(failed(&flags.function, kind, streamed.error_details.unwrap_or_default().as_bytes()))
+}
+
+/// Says that the function failed, and why in a few words.
+fn failed(function: &str, kind: &str, document: &[u8]) -> ExitCode {
     let paint = Paint::stderr();
-    ui::note(format_args!(
-        "{}: the function failed ({kind}): {}",
-        paint.text(Tone::Bad, "error"),
-        cause(&invoked.payload)
-    ));
-    ui::note(format_args!("{}: flint logs {}", paint.text(Tone::Good, "try"), flags.function));
-    Ok(ExitCode::FAILURE)
+    let cause = cause(document);
+    ui::note(format_args!("{}: the function failed ({kind}): {cause}", paint.text(Tone::Bad, "error")));
+    ui::note(format_args!("{}: flint logs {function}", paint.text(Tone::Good, "try")));
+    ExitCode::FAILURE
+}
+
+/// An error with what is deployed, if the function that was asked for is not.
+async fn advised(client: &Client, error: flint_dev::Error) -> anyhow::Error {
+    if !error.is_not_found() {
+        return error.into();
+    }
+    let known = client.function_stats(None).await.map(|list| list.functions).unwrap_or_default();
+    let names: Vec<&str> = known.iter().map(|f| f.function_name.as_str()).take(NAMED_MAX).collect();
+    let hint = match names.as_slice() {
+        [] => "no function is deployed; `flint deploy DIR` deploys one".to_owned(),
+        names => format!("there are {}; `flint deploy DIR` deploys another", names.join(", ")),
+    };
+    Advised { message: error.to_string(), hint }.into()
 }
 
 /// The event of this call: that of the last one, or what was said, which is then remembered.

@@ -110,9 +110,9 @@ fn text(view: &View) -> String {
     let sum = |of: fn(&Row) -> u64| view.functions.iter().map(of).sum::<u64>();
     let rate: f64 = view.functions.iter().map(|r| r.rate_per_second).sum();
     let heading = format!(
-        "{} functions, {rate:.1} calls/s, {} environments ({} busy), {} of {} MiB reserved, up {}\n",
-        view.functions.len(),
-        sum(|r| r.environments),
+        "{}, {rate:.1} calls/s, {} ({} busy), {} of {} MiB reserved, up {}\n",
+        ui::count(view.functions.len() as u64, "function"),
+        ui::count(sum(|r| r.environments), "environment"),
         sum(|r| r.busy),
         view.memory_reserved_mb,
         view.memory_budget_mb,
@@ -171,7 +171,7 @@ mod tests {
         let row = &view.functions[0];
         assert_eq!((row.rate_per_second, row.p50_ms, row.cold_share), (10.0, Some(2.0), 0.04));
         let shown = text(&view);
-        assert!(shown.starts_with("1 functions, 10.0 calls/s, 1 environments"), "{shown}");
+        assert!(shown.starts_with("1 function, 10.0 calls/s, 1 environment "), "{shown}");
         assert!(shown.contains("10.0/s") && shown.contains("4.0 %"), "{shown}");
         assert_eq!(View::new(&look(10.0, 5), &look(10.0, 5)).functions[0].rate_per_second, 0.0);
     }
