@@ -5,8 +5,7 @@
 //! The first error of a write or a sync is final ([`Health::Stopped`]): the kernel may have dropped what it could not
 //! write. Want of space for the next segment is not: writes are refused until there is some.
 //!
-//! Reading order: [`frame`], [`segment`], [`recover`], [`writer`], [`spare`],
-//! [`checkpoint`].
+//! Reading order: `frame`, `segment`, `recover`, `writer`, `spare`, `checkpoint`.
 
 mod checkpoint;
 mod frame;
