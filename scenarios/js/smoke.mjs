@@ -82,6 +82,20 @@ await step("update and wait", async () => {
   assert.equal((await code.arrayBuffer()).byteLength, read.Configuration.CodeSize);
 });
 
+await step("a streamed answer", async () => {
+  const answer = await lambda.send(
+    new lambdaSdk.InvokeWithResponseStreamCommand({ FunctionName: name, Payload: JSON.stringify({ n: 2 }) }),
+  );
+  const pieces = [];
+  let complete = 0;
+  for await (const event of answer.EventStream) {
+    if (event.PayloadChunk) pieces.push(Buffer.from(event.PayloadChunk.Payload));
+    if (event.InvokeComplete) complete += 1;
+  }
+  assert.deepEqual(JSON.parse(Buffer.concat(pieces).toString()), { n: 2 });
+  assert.equal(complete, 1);
+});
+
 await step("versions and aliases", async () => {
   const version = await lambda.send(new lambdaSdk.PublishVersionCommand({ FunctionName: name }));
   await lambda.send(

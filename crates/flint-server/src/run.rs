@@ -215,9 +215,7 @@ fn gate(options: &Options, keys: AllKeys) -> Gate {
     let keys = Arc::new(keys);
     match options.mode {
         Mode::Up => Gate::Signed { keys, regions: Vec::new() },
-        Mode::Dev => {
-            Gate::Dev(DevGate { account: options.place.account.clone(), hosts: Vec::new(), keys: Some(keys) })
-        }
+        Mode::Dev => Gate::Dev(DevGate { account: options.place.account.clone(), hosts: Vec::new(), keys: Some(keys) }),
     }
 }
 

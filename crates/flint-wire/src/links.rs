@@ -37,12 +37,14 @@ pub struct SignedLinks {
     key: [u8; 32],
 }
 
+/// Opens the blob with a SHA-256 (lower-case hex). Called on a thread that may block.
+pub type OpenBlob = dyn Fn(&str) -> io::Result<File> + Send + Sync;
+
 /// What the front answers at signed addresses.
 #[derive(Clone)]
 pub struct Downloads {
     pub links: SignedLinks,
-    /// Opens the blob with this SHA-256 (lower-case hex). Called on a thread that may block.
-    pub open: Arc<dyn Fn(&str) -> io::Result<File> + Send + Sync>,
+    pub open: OpenBlob,
 }
 
 impl SignedLinks {

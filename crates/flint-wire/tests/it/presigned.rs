@@ -12,6 +12,7 @@ use flint_wire::sigv4::{Claim, Expected, Refusal, Verified, canonical, key};
 use flint_wire::{Keys, Owner, SecretKey, Session, SignedLinks};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
+use proptest::prelude::*;
 
 use crate::support::{ACCOUNT, KEY, LINK_KEY, OneKey, SECRET, World, empty, now};
 
@@ -215,4 +216,31 @@ async fn wrappers_find_their_health() {
     assert!(info.json()["version"].is_string(), "{info:?}");
     assert_eq!(world.send(world.request("POST", "/_localstack/health", &[]), b"").await.status, 403);
     world.stop().await;
+}
+
+proptest! {
+    /// Query strings that look like signatures never verify and never panic.
+    #[test]
+    fn arbitrary_query_forms_are_refused(
+        parts in prop::collection::vec((
+            prop::sample::select(vec![
+                "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders",
+                "X-Amz-Signature", "X-Amz-Security-Token", "x%2Damz-signature", "a",
+            ]),
+            prop_oneof![
+                Just("AWS4-HMAC-SHA256".to_owned()),
+                Just(format!("{KEY}/20261121/us-east-1/lambda/aws4_request").replace('/', "%2F")),
+                Just("20261121T090000Z".to_owned()),
+                Just("host".to_owned()),
+                Just("60".to_owned()),
+                Just("0".repeat(64)),
+                "[a-zA-Z0-9%/;-]{0,20}",
+            ],
+        ), 0..9),
+    ) {
+        let query: Vec<String> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let uri = format!("http://h/f?{}", query.join("&"));
+        let request = Request::get(uri).header("host", "h").body(()).expect("a request").into_parts().0;
+        prop_assert!(verify(&request, "lambda", now()).is_err());
+    }
 }
