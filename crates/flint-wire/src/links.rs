@@ -44,7 +44,7 @@ pub type OpenBlob = dyn Fn(&str) -> io::Result<File> + Send + Sync;
 #[derive(Clone)]
 pub struct Downloads {
     pub links: SignedLinks,
-    pub open: OpenBlob,
+    pub open: Arc<OpenBlob>,
 }
 
 impl SignedLinks {
