@@ -20,8 +20,9 @@ use crate::bootstrap::{self, RootKey};
 use crate::call::{Answer, Call, ColdStart, InitEnd};
 use crate::catalog::{Catalog, Resolved};
 use crate::error::Error;
+use crate::events::Event;
 use crate::life::{Life, Started};
-use crate::lines::{self, Phase, Status};
+use crate::lines::{Phase, Status};
 use crate::output::Log;
 use crate::spec::EnvironmentSpec;
 use crate::stream::StreamSender;
@@ -94,9 +95,10 @@ impl Environments {
             spec.place.clone(),
             spec.log_group.clone(),
             log_stream.clone(),
+            spec.logging,
             &self.shared.options,
         ));
-        log.platform_untailed(lines::init_start(&bootstrap::display(&spec.runtime)));
+        log.platform_untailed(Event::InitStart(&bootstrap::display(&spec.runtime)));
         let mut environment = Environment {
             shared: self.shared.clone(),
             spec,
@@ -217,6 +219,7 @@ impl Environment {
         match end {
             Started::Ready { took, .. } => {
                 self.init_duration = Some(took);
+                self.log.platform_untailed(Event::InitReport { took, phase: Phase::Init, status: Status::Success });
                 self.state = State::Ready;
                 InitEnd::Ready
             }
@@ -306,7 +309,7 @@ impl Environment {
             life.sandbox.kill();
             self.log.drain(&life.pipes);
         }
-        self.log.platform(lines::init_report(took, phase, status));
+        self.log.platform(Event::InitReport { took, phase, status });
         self.state = State::Fallen;
     }
 

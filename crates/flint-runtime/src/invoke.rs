@@ -11,6 +11,7 @@ use crate::call::{Answer, Call, End, MAX_RESPONSE};
 use crate::catalog::Kind;
 use crate::documents::{self, Document};
 use crate::environment::{Environment, State};
+use crate::events::Event as Said;
 use crate::life::{Cause, Life, Started};
 use crate::lines::{self, Phase, Report, Status};
 use crate::stream::StreamSender;
@@ -50,12 +51,12 @@ impl Environment {
             Ok(()) => {
                 // What init wrote, or a thread between two calls, comes before START.
                 self.life.iter().for_each(|life| self.log.drain(&life.pipes));
-                self.log.platform(lines::start(call.request_id, &self.spec.version));
+                self.log.platform(Said::Start { id: call.request_id, version: &self.spec.version });
                 let left = call.timeout.saturating_sub(self.since(began));
                 self.hand_over(&call, stream, left).await
             }
             Err(ended) => {
-                self.log.platform(lines::start(call.request_id, &self.spec.version));
+                self.log.platform(Said::Start { id: call.request_id, version: &self.spec.version });
                 ended
             }
         };
@@ -190,7 +191,7 @@ impl Environment {
         let duration = if timed_out { call.timeout } else { measured };
         match (&ended, &document) {
             (Ended::Timeout | Ended::InitTimedOut, _) => {
-                self.log.platform(lines::timed_out(self.shared.clock.now(), id, call.timeout));
+                self.log.platform(Said::TimedOut { id, timeout: call.timeout });
             }
             (
                 Ended::Exit(_)
@@ -199,7 +200,7 @@ impl Environment {
                 | Ended::NoSandbox(_),
                 Some(doc),
             ) => {
-                self.log.platform(lines::crashed(&doc.message, doc.error_type));
+                self.log.platform(Said::Crashed(&doc.message, doc.error_type));
             }
             _ => {}
         }
@@ -207,15 +208,20 @@ impl Environment {
         let init = self.init_duration.take();
         let billed_ms = lines::billed_ms(duration, init);
         let memory_used = self.peak(document.as_ref());
-        self.log.platform(lines::end(id));
         let status = match (&ended, &document) {
             _ if timed_out => Status::Timeout,
             (Ended::InitFailed { error_type, .. }, _) => Status::Error(error_type),
             (Ended::ExtensionFailed(failure), _) => Status::Error(&failure.error_type),
-            (Ended::Ok(_) | Ended::Failed(_), _) | (_, None) => Status::Success,
+            (Ended::Failed(failure), _) => Status::Reported(&failure.error_type),
+            (Ended::Ok(_), _) | (_, None) => Status::Success,
             (_, Some(doc)) => Status::Error(doc.error_type),
         };
-        self.log.platform(lines::report(&Report {
+        let produced = match &ended {
+            Ended::Ok(payload) => payload.len(),
+            _ => 0,
+        };
+        self.log.platform(Said::End { id, duration, produced, status });
+        self.log.platform(Said::Report(Report {
             request_id: id,
             duration,
             billed_ms,

@@ -6,8 +6,8 @@
 //! Reading order: [`catalog`] (which interpreters the host has), [`spec`] (what an environment is made from),
 //! [`environment`] (its life: create, init, invoke, close), [`call`] (what goes in and what comes out), [`stream`]
 //! (an answer that leaves before its end). Inside: `life`
-//! (one process in one sandbox), `api` (its Runtime API), `invoke` (one call), `output` and `splitter` (its log), `lines`
-//! and `documents` (what the platform writes), `bootstrap` and `variables` (what the process finds),
+//! (one process in one sandbox), `api` (its Runtime API), `invoke` (one call), `output` and `splitter` (its log), `events`,
+//! `lines` and `documents` (what the platform writes), `bootstrap` and `variables` (what the process finds),
 //! `extensions` (who else is told).
 
 pub mod call;
@@ -20,6 +20,7 @@ pub mod stream;
 mod api;
 mod bootstrap;
 mod documents;
+mod events;
 mod extensions;
 mod invoke;
 mod life;

@@ -15,6 +15,8 @@ pub(crate) enum Status<'a> {
     Success,
     Timeout,
     Error(&'a str),
+    /// The function's own code reported it: an error in a record, a success in a line.
+    Reported(&'a str),
 }
 
 /// In which phase an init ran.
@@ -102,7 +104,7 @@ pub(crate) fn report(r: &Report<'_>) -> String {
 
 fn push_status(line: &mut String, status: Status<'_>) {
     match status {
-        Status::Success => {}
+        Status::Success | Status::Reported(_) => {}
         Status::Timeout => line.push_str("Status: timeout"),
         Status::Error(kind) => {
             let _ = write!(line, "Status: error\tError Type: {kind}");

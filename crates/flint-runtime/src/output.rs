@@ -14,7 +14,9 @@ use flint_model::Place;
 use tokio::net::unix::pipe;
 
 use crate::environment::Options;
+use crate::events::{self, Event};
 use crate::lines;
+use crate::spec::Logging;
 use crate::splitter::Splitter;
 
 /// The bytes of log that a call's answer carries. Reference: Lambda API Reference, `Invoke`, `LogType`.
@@ -33,6 +35,7 @@ pub(crate) struct Log {
     place: Place,
     group: Arc<str>,
     stream: Arc<str>,
+    logging: Logging,
     state: Mutex<State>,
 }
 
@@ -62,6 +65,7 @@ impl Log {
         place: Place,
         group: Arc<str>,
         stream: Arc<str>,
+        logging: Logging,
         options: &Options,
     ) -> Self {
         let state = State {
@@ -71,21 +75,24 @@ impl Log {
             batch: Vec::new(),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
         };
-        Self { sink, clock, place, group, stream, state: Mutex::new(state) }
+        Self { sink, clock, place, group, stream, logging, state: Mutex::new(state) }
     }
 
-    /// Writes a line of the platform. Not charged to the function's budget.
-    pub(crate) fn platform(&self, line: String) {
+    /// Writes what the platform says. Not charged to the function's budget.
+    pub(crate) fn platform(&self, event: Event<'_>) {
         let mut state = self.lock();
         let at = self.clock.now();
+        let Some(line) = events::render(event, self.logging, at) else { return };
         state.tail.push(line.as_bytes());
         state.batch.push(LogEvent { at, message: Bytes::from(line) });
         self.send(&mut state);
     }
 
     /// As [`Log::platform`], but not part of any call's tail.
-    pub(crate) fn platform_untailed(&self, line: String) {
-        let event = LogEvent { at: self.clock.now(), message: Bytes::from(line) };
+    pub(crate) fn platform_untailed(&self, event: Event<'_>) {
+        let at = self.clock.now();
+        let Some(line) = events::render(event, self.logging, at) else { return };
+        let event = LogEvent { at, message: Bytes::from(line) };
         self.sink.append(&self.place, &self.group, &self.stream, vec![event]);
     }
 

@@ -200,7 +200,8 @@ async fn bad_requests_get_an_answer() {
     for (request, status) in [
         ("GET /", 404),
         ("GET /2018-06-01/runtime/", 404),
-        ("GET /2020-01-01/extension/register", 404),
+        ("GET /2020-01-01/extension/register", 405),
+        ("GET /2020-01-01/extension/nothing", 404),
         ("POST /2018-06-01/runtime/invocation/next", 405),
         ("GET /2018-06-01/runtime/init/error", 405),
         ("GET /2018-06-01/runtime/invocation/id/response", 405),

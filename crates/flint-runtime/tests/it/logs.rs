@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use flint_runtime::End;
+use flint_runtime::{End, InitEnd, LogFormat, LogLevel, Logging};
 
 use crate::{Function, World, call};
 
-crate::tests![order_under_load, a_flood_is_dropped_and_counted, tracebacks_are_one_event, children_write_too];
+crate::tests![
+    order_under_load,
+    a_flood_is_dropped_and_counted,
+    tracebacks_are_one_event,
+    children_write_too,
+    a_log_of_documents
+];
 
 async fn order_under_load(world: Arc<World>) {
     let source = "import sys\ndef handler(e, c):\n    for i in range(500):\n        print('out', i)\n    sys.stderr.write('err\\n' * 10)\n    print('last', end='')\n    return len('x')\n";
@@ -82,4 +88,58 @@ async fn children_write_too(world: Arc<World>) {
     let log = world.log(&environment);
     assert_eq!((log[2].as_str(), log[3].as_str()), ("from a child", "\u{fffd}"), "{log:?}");
     environment.close().await;
+}
+
+async fn a_log_of_documents(world: Arc<World>) {
+    let source = "import logging\nlogging.info('loading')\ndef handler(e, c):\n    logging.info('info')\n    logging.debug('debug')\n    \
+                  if e: raise ValueError('no way')\n";
+    for (level, levels) in [(None, "INFO"), (Some(LogLevel::Debug), "DEBUG"), (Some(LogLevel::Warn), "WARN")] {
+        let mut function = Function::python(&world, source);
+        let format = LogFormat::Json;
+        function.spec.logging = Logging { format, application_level: level, system_level: level };
+        let mut environment = function.create(&world).await;
+        assert_eq!(environment.init().await, InitEnd::Ready);
+        environment.invoke(call("false")).await;
+        environment.invoke(call("true")).await;
+        let log = world.log(&environment);
+        let names: Vec<String> = log
+            .iter()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+                let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+                let name =
+                    text(&line["type"]).or_else(|| text(&line["message"])).or_else(|| text(&line["errorMessage"]));
+                name.unwrap_or_else(|| panic!("{line}")).replace("platform.", "")
+            })
+            .collect();
+        let expected: &[&str] = match levels {
+            "INFO" => {
+                &["initStart", "loading", "start", "info", "report", "start", "info", "no way", "runtimeDone", "report"]
+            }
+            "DEBUG" => &[
+                "initStart",
+                "loading",
+                "initReport",
+                "start",
+                "info",
+                "debug",
+                "runtimeDone",
+                "report",
+                "start",
+                "info",
+                "debug",
+                "no way",
+                "runtimeDone",
+                "report",
+            ],
+            _ => &["no way", "runtimeDone", "report"],
+        };
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if levels == "DEBUG" {
+            // What init wrote may be read a moment after its report.
+            names[1..3].sort_unstable_by(|a, b| b.cmp(a));
+        }
+        assert_eq!(names, expected, "{levels}");
+        environment.close().await;
+    }
 }

@@ -26,7 +26,7 @@ exports.late = s(async (event, stream) => { stream.write("x"); stream.setContent
 exports.piped = s(async (event, stream) => {
   await pipeline(Readable.from((function* () { for (let i = 0; i < 2000; i++) yield "0123456789".repeat(10); })()), stream);
 });
-exports.nothing = s(async (event, stream) => stream.end());
+exports.nothing = s(async (event, stream) => { stream.end(); });
 exports.before = s(async () => { throw new TypeError("early"); });
 exports.middle = s(async (event, stream) => { stream.write("half"); throw new TypeError("no way"); });
 exports.later = s(async (event, stream) => {
@@ -37,7 +37,7 @@ exports.later = s(async (event, stream) => {
 exports.open = s(async (event, stream) => { stream.write("half"); });
 exports.destroyed = s(async (event, stream) => { stream.write("half"); stream.destroy(new RangeError("gone")); });
 exports.sync = s((event, stream) => { stream.end("x"); });
-exports.returns = s(async (event, stream) => { stream.end("x"); return 1; });
+exports.returns = s(async (event, stream) => { setTimeout(() => stream.end("x"), 30); return 1; });
 exports.context = s(async (event, stream, c) => {
   stream.end(JSON.stringify([event, c.functionName, c.awsRequestId, typeof c.getRemainingTimeInMillis, typeof c.done]));
 });
