@@ -13,6 +13,7 @@ pub mod error;
 pub mod package;
 pub mod python;
 pub mod target;
+mod tool;
 pub mod watch;
 
 pub use app::App;

@@ -1,6 +1,7 @@
 //! A folder becomes a deployment package: the bytes of a zip archive that depend on nothing but the files' contents,
 //! so that unchanged code is recognised by its hash and not deployed again.
 
+mod archive;
 mod cache;
 mod npm;
 mod program;
@@ -8,17 +9,12 @@ mod requirements;
 mod tree;
 
 use std::fs;
-use std::io::{Cursor, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
-
-use base64::Engine as _;
-use sha2::{Digest as _, Sha256};
-use zip::write::SimpleFileOptions;
+use std::process::Command;
 
 use crate::app::Build;
 use crate::python::{Interpreter, Search};
-use crate::{App, Error};
+use crate::{App, Error, tool};
 
 pub use tree::{Entry, Kind, Tree, is_left_out};
 
@@ -62,25 +58,25 @@ pub fn build(app: &App, tools: &Tools) -> Result<Package, Error> {
             tree.add_installed(installed.path())?;
             // The app's own files come last: they win over a dependency's file of the same name.
             tree.add_app(&app.dir, &app.exclude)?;
-            zip(&tree)
+            archive::zip(&tree, archive::compressed(&installed)?)
         }
         (Build::Npm, _) => match npm::installed(&app.dir, &tools.search)? {
             Some(installed) => {
                 tree.add_app(&app.dir, &app.exclude)?;
                 tree.remove("node_modules");
                 tree.add_installed(installed.path())?;
-                zip(&tree)
+                archive::zip(&tree, archive::compressed(&installed)?)
             }
             None => {
                 tree.add_app(&app.dir, &app.exclude)?;
-                zip(&tree)
+                archive::zip(&tree, None)
             }
         },
         (Build::Cargo { binary }, _) => program(program::cargo(&app.dir, binary.as_deref(), &tools.search)?),
         (Build::Go, _) => program(program::go(&app.dir, &tools.search)?),
         (Build::AsIs | Build::Pip(_), _) => {
             tree.add_app(&app.dir, &app.exclude)?;
-            zip(&tree)
+            archive::zip(&tree, None)
         }
     }
 }
@@ -88,13 +84,13 @@ pub fn build(app: &App, tools: &Tools) -> Result<Package, Error> {
 fn program(program: program::Program) -> Result<Package, Error> {
     let mut tree = Tree::new();
     tree.add_program(program.path.clone());
-    zip(&tree)
+    archive::zip(&tree, None)
 }
 
 /// Runs a tool to its end; what it said on standard output.
 fn run(command: &mut Command, what: &str) -> Result<String, Error> {
     let failed = |reason: String, output: String| Error::Build { what: what.to_owned(), reason, output };
-    let output = command.stdin(Stdio::null()).output().map_err(|e| failed(e.to_string(), String::new()))?;
+    let output = tool::output(command).map_err(|e| failed(e.to_string(), String::new()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -102,44 +98,6 @@ fn run(command: &mut Command, what: &str) -> Result<String, Error> {
     let is_error = |line: &&str| line.contains("error") || line.contains(".go:");
     let line = said.lines().find(is_error).or_else(|| said.lines().last());
     Err(failed(line.map_or_else(|| format!("it ended with {}", output.status), str::to_owned), said))
-}
-
-fn zip(tree: &Tree) -> Result<Package, Error> {
-    let too_large = |what: &str, bytes: u64, limit: u64| Error::Package {
-        reason: format!("is {} {what}; the limit is {}", size(bytes), size(limit)),
-        hint: "leave out what the function does not need; larger files can come from a store at run time".into(),
-    };
-    let broken =
-        |e: zip::result::ZipError| Error::Package { reason: format!("cannot be written: {e}"), hint: String::new() };
-    let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
-    let mut unzipped = 0;
-    for (name, entry) in tree.entries() {
-        // 1980-01-01, the earliest that the format knows, for all files: a checkout's times say nothing.
-        let options = SimpleFileOptions::default().last_modified_time(zip::DateTime::default());
-        match &entry.kind {
-            Kind::File { executable } => {
-                let content = fs::read(&entry.source).map_err(Error::file(&entry.source))?;
-                unzipped += content.len() as u64;
-                if unzipped > UNZIPPED_BYTES_MAX {
-                    return Err(too_large("or more unzipped", unzipped, UNZIPPED_BYTES_MAX));
-                }
-                let mode = if *executable { 0o755 } else { 0o644 };
-                archive.start_file(name, options.unix_permissions(mode)).map_err(broken)?;
-                archive.write_all(&content).map_err(Error::file(&entry.source))?;
-            }
-            Kind::Link { to } => archive.add_symlink(name, to, options).map_err(broken)?,
-        }
-    }
-    let zip = archive.finish().map_err(broken)?.into_inner();
-    if zip.len() as u64 > ZIPPED_BYTES_MAX {
-        return Err(too_large("zipped", zip.len() as u64, ZIPPED_BYTES_MAX));
-    }
-    let sha256_base64 = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(&zip));
-    Ok(Package { zip, sha256_base64, files: tree.entries().len(), unzipped_bytes: unzipped })
-}
-
-fn size(bytes: u64) -> String {
-    flint_model::ByteCount(bytes).to_string()
 }
 
 /// Whether a path can be executed by anyone.
@@ -156,7 +114,7 @@ fn read_dir_sorted(dir: &Path) -> Result<Vec<fs::DirEntry>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Cursor, Read as _};
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

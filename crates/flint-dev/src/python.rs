@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::Error;
+use crate::{Error, tool};
 
 /// Where interpreters may be. The door fills it from `PATH`, the home folder and `PYENV_ROOT`.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +79,7 @@ fn ask(binary: &Path, minor: u32) -> Option<Interpreter> {
         return None;
     }
     // Isolated (-I): what lies in the current folder must not run.
-    let output = Command::new(binary).args(["-I", "-c", SCRIPT]).stdin(Stdio::null()).output().ok()?;
+    let output = tool::output(Command::new(binary).args(["-I", "-c", SCRIPT])).ok()?;
     let text = String::from_utf8(output.stdout).ok().filter(|_| output.status.success())?;
     let (version, tag) = text.trim().split_once('\n')?;
     (version.trim().parse() == Ok(minor)).then(|| Interpreter { binary: binary.to_owned(), tag: tag.trim().to_owned() })

@@ -87,7 +87,7 @@ fn prune(cache: &Path, current: &Path) {
             if age > LEFT_BEHIND {
                 drop(fs::remove_dir_all(entry.path()));
             }
-        } else if entry.path() != current {
+        } else if entry.path().is_dir() && entry.path() != current {
             found.push((time, entry.path()));
         }
     }
@@ -95,6 +95,7 @@ fn prune(cache: &Path, current: &Path) {
     let surplus = (found.len() + 1).saturating_sub(KEPT);
     for (_, path) in found.into_iter().take(surplus) {
         // Left for the next time if it cannot be removed now.
-        drop(fs::remove_dir_all(path));
+        drop(fs::remove_dir_all(&path));
+        drop(fs::remove_file(path.with_extension("zip")));
     }
 }

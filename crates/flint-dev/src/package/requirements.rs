@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::cache::{self, Installed};
 use crate::Error;
 use crate::python::Interpreter;
+use crate::tool;
 
 /// Changes when the way of installing does, so that older folders are not taken for new ones.
 const RECIPE: &str = "2";
@@ -51,7 +52,7 @@ fn gather(file: &Path, text: &mut String, depth: usize) -> Result<bool, Error> {
 fn install(file: &Path, target: &Path, interpreter: &Interpreter) -> Result<(), Error> {
     let failed = |reason: String| Error::Requirements { requirements: file.to_owned(), reason };
     let run = |what: &str, command: &mut Command| -> Result<(), Error> {
-        let output = command.stdin(Stdio::null()).output().map_err(|e: io::Error| failed(format!("{what}: {e}")))?;
+        let output = tool::output(command).map_err(|e: io::Error| failed(format!("{what}: {e}")))?;
         if output.status.success() {
             return Ok(());
         }
@@ -76,7 +77,7 @@ fn install(file: &Path, target: &Path, interpreter: &Interpreter) -> Result<(), 
     compile.args(["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-d", "/var/task", "."]);
     compile.current_dir(target);
     // Some packages ship files that are no Python of this version; what cannot be compiled stays as it is.
-    drop(compile.stdin(Stdio::null()).output());
+    drop(tool::output(&mut compile));
     Ok(())
 }
 
