@@ -207,6 +207,8 @@ class Service:
                 yield self.case(operation, here, "missing", MISSING, [("Value null", here, "Member must not be null")])
             if place == "body" and self.protocol != "query":
                 yield from self.of_type(operation, here, inner)
+            elif inner["type"] in ("integer", "long", "boolean") and all(isinstance(p, str) for p in here):
+                yield from self.of_text(operation, here, inner)
             yield from self.of_value(operation, inner, here, place, top)
 
     def of_value(self, operation, shape, path, place, top):
@@ -279,6 +281,14 @@ class Service:
             bad, message = "text", f"STRING_VALUE can not be converted to {names[kind]}"
         request = self.request(operation, self.placed(operation, path, bad))
         yield Case(self, operation, f"{dotted(path)} of another type", request, 400, "SerializationException", message)
+
+    def of_text(self, operation, path, shape):
+        """A text that is no number or truth, where values travel as text."""
+        wanted = "a Boolean" if shape["type"] == "boolean" else "an Integer"
+        code = self.overlay["malformed_code"] if self.protocol == "query" else "SerializationException"
+        message = f"STRING_VALUE can not be converted to {wanted}"
+        request = self.request(operation, self.placed(operation, path, "text"))
+        yield Case(self, operation, f"{dotted(path)} of another type", request, 400, code, message)
 
     def refused(self, operation, path, shape, top):
         """A member that we do not honour, set to something that is no default."""

@@ -38,14 +38,18 @@ pub type Answer = Response<Body>;
 
 /// Decodes, refuses what is not honoured, validates.
 ///
-/// Errors: the service's code for a body that does not parse, `SerializationException` for a value of the wrong type,
+/// Errors: the service's code for a body that does not parse, `SerializationException` (in Query that code again) for a
+/// value of the wrong type,
 /// `NotImplemented` (501) for a member that we do not honour, the service's code for values that break a constraint.
 pub fn decode(service: &ServiceModel, operation: &OperationModel, incoming: Incoming<'_>) -> Result<Input, Fault> {
     let shapes = shapes(service, operation)?;
     let input = match service.protocol {
         Protocol::RestJson => rest::decode(service, shapes, incoming)?,
         Protocol::Json10 | Protocol::Json11 => Input::from_doc(json::decode(service, shapes.input, &incoming.body)?),
-        Protocol::Query => Input::from_doc(query::decode(shapes.input, &incoming.body, incoming.query)?),
+        Protocol::Query => {
+            let bent = |fault: Fault| Fault { code: service.malformed_code.into(), ..fault };
+            Input::from_doc(query::decode(shapes.input, &incoming.body, incoming.query).map_err(bent)?)
+        }
     };
     served::check(service.name, operation.name, shapes.input, &input.doc)?;
     validate::check(service, shapes.input, &input.doc)?;

@@ -138,9 +138,11 @@ fn split(authority: &str) -> Option<(&str, u16)> {
 
 #[cfg(test)]
 mod tests {
+    use flint_base::Timestamp;
     use http::Request;
 
     use super::*;
+    use crate::sigv4::{Owner, SecretKey, Session};
 
     fn gate() -> DevGate {
         DevGate { account: "000000000000".parse().expect("account"), hosts: vec!["flint.internal".into()], keys: None }
@@ -213,5 +215,41 @@ mod tests {
         assert_eq!(caller.principal().account().as_str(), "000000000000");
         assert_eq!(caller.region().as_str(), "us-east-1");
         assert_eq!(gate().admit(&parts(&[]), &region).expect_err("refused"), Refusal::Missing);
+    }
+
+    #[derive(Debug)]
+    struct OneSession;
+
+    impl Keys for OneSession {
+        fn owner(&self, _: &str) -> Option<Owner> {
+            None
+        }
+
+        fn session(&self, access_key: &str, token: &str) -> Option<Session> {
+            let principal = Principal::AssumedRole {
+                account: "111111111111".parse().expect("account"),
+                access_key: access_key.to_owned(),
+                role: "r".into(),
+                role_id: "AROAX".into(),
+                session: "me".into(),
+            };
+            let owner = Owner { principal, secret: SecretKey::new("s") };
+            (token == "known").then_some(Session { owner, expires: Timestamp::from_millis(0) })
+        }
+    }
+
+    #[test]
+    fn a_session_of_ours_acts_as_itself_and_a_presigned_url_is_refused() {
+        let region: Region = "us-east-1".parse().expect("region");
+        let gate = DevGate { keys: Some(Arc::new(OneSession)), ..gate() };
+        let header = "AWS4-HMAC-SHA256 Credential=ASIAX/20261121/eu-west-1/lambda/aws4_request, x";
+        let admit = |token: &str| {
+            let request = parts(&[("authorization", header), ("x-amz-security-token", token)]);
+            gate.admit(&request, &region).expect("admitted").principal().arn()
+        };
+        assert_eq!(admit("known"), "arn:aws:sts::111111111111:assumed-role/r/me");
+        assert_eq!(admit("another"), "arn:aws:iam::000000000000:root");
+        let presigned = Request::get("/f?X-Amz-Signature=0").body(()).expect("request").into_parts().0;
+        assert!(matches!(gate.admit(&presigned, &region), Err(Refusal::NotServed(_))));
     }
 }
