@@ -106,8 +106,16 @@ struct Names(RefCell<Vec<String>>);
 async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyhow::Result<()> {
     let deployer = Deployer::new(surroundings::python_search());
     // Before the first deployment: what is saved while it runs is not missed.
-    let mut watch = Watch::start(&project)?;
+    let watch = Watch::start(&project);
     deploy_all(client, &deployer, &project.apps.iter().collect::<Vec<_>>()).await;
+    let mut watch = match watch {
+        Ok(watch) => watch,
+        Err(e) => {
+            // Everything but the deployment on save goes on.
+            ui::report(&e.into());
+            return pending().await;
+        }
+    };
     loop {
         let changes = watch.changed().await;
         let now = match project.again() {
@@ -123,6 +131,9 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
             match result {
                 Ok(done) if done.action == Action::Unchanged => {}
                 Ok(done) => ui::note(again(&done, &changes.names(app))),
+                // An editor's own file, gone while it was read: its end is the next change.
+                Err(flint_dev::Error::File { path, source })
+                    if source.kind() == io::ErrorKind::NotFound && !path.exists() => {}
                 Err(e) => drop(ui::report(&e.into())),
             }
         }
@@ -130,7 +141,9 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
             ui::note(format_args!("{} is not there any more; `flint remove {0}` deletes it", gone.name));
         }
         *names.0.borrow_mut() = now.apps.iter().map(|app| app.name.clone()).collect();
-        watch.cover(&now)?;
+        if let Err(e) = watch.cover(&now) {
+            ui::report(&e.into());
+        }
         project = now;
     }
 }
