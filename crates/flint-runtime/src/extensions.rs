@@ -133,6 +133,10 @@ impl Extensions {
 
     /// Tells those who want to know of an invocation.
     pub(crate) fn invoke(&self, id: &str, arn: &str, trace: Option<&str>, deadline: Timestamp) {
+        // The usual case costs a look.
+        if self.is_empty() {
+            return;
+        }
         let mut document = serde_json::json!({
             "eventType": "INVOKE",
             "deadlineMs": deadline.as_millis(),
