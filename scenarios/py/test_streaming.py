@@ -38,22 +38,28 @@ exports.plain = async (event) => ({ got: event });
 """
 
 
-@pytest.fixture(scope="module")
-def streaming(shared, functions):
-    """Makes a function per handler, and reads a call's events."""
+@pytest.fixture(scope="module", params=["own-node", "aws-lambda-ric"])
+def streaming(request, shared, functions):
+    """Makes a function per handler, and reads a call's events; on our runtime, and on the official client."""
     made = {}
+    recipe = clients.CLIENTS[request.param](shared)
+    settings_of_all = {
+        "Runtime": recipe["Runtime"], "MemorySize": 256,
+        "Environment": {"Variables": {"CLIENT": request.param, **recipe.get("variables", {})}},
+    }
 
     def call(handler, payload=None, tail=True, **settings):
         if handler not in made:
-            made[handler] = f"stream-{handler}"
-            shared.create(functions, made[handler], {"app.js": APP}, handler=f"app.{handler}",
-                          Runtime=clients.node(shared), **settings)
+            made[handler] = f"stream-{request.param}-{handler}"
+            files = {**recipe["files"], "app.js": APP}
+            shared.create(functions, made[handler], files, handler=f"app.{handler}", **settings_of_all, **settings)
         answer = functions.invoke_with_response_stream(
             FunctionName=made[handler], Payload=json.dumps(payload or {}).encode(), LogType="Tail" if tail else "None"
         )
         assert answer["StatusCode"] == 200
         return answer["EventStream"]
 
+    call.name = lambda handler: made[handler]
     return call
 
 
@@ -136,10 +142,10 @@ def test_what_is_no_stream_is_one_chunk(streaming):
 
 def test_a_caller_who_takes_one_piece_gets_it_whole(functions, streaming):
     events(streaming("large", {"blocks": 1}, Timeout=60))
-    answer = flint.invoke(functions, "stream-large", {"blocks": 3})
+    answer = flint.invoke(functions, streaming.name("large"), {"blocks": 3})
     assert (answer.error, answer.body) == (None, b"x" * 3 * 65536)
     # Six megabytes are the most in one piece.
-    answer = flint.invoke(functions, "stream-large", {"blocks": 100})
+    answer = flint.invoke(functions, streaming.name("large"), {"blocks": 100})
     assert answer.json["errorType"] == "Function.ResponseSizeTooLarge"
 
 
