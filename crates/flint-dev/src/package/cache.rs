@@ -35,7 +35,11 @@ impl Installed {
     }
 }
 
-/// The folder of `key` in `APP/.flint/cache/KIND`, filled by `install` if it is not there. Without a key, or if the
+/// Where an application's installed files are kept, in its folder. Not in `.flint`: that may be a server's data directory,
+/// which belongs to another user, and what a caller with more rights writes must not pass through another's folder.
+const FOLDER: &str = ".flint-cache";
+
+/// The folder of `key` in `APP/.flint-cache/KIND`, filled by `install` if it is not there. Without a key, or if the
 /// cache cannot be written, it is filled each time.
 pub(super) fn installed(
     app_dir: &Path,
@@ -43,8 +47,8 @@ pub(super) fn installed(
     key: Option<String>,
     install: impl FnOnce(&Path) -> Result<(), Error>,
 ) -> Result<Installed, Error> {
-    let cache = app_dir.join(".flint").join("cache").join(kind);
-    let Some(key) = key.filter(|_| fs::create_dir_all(&cache).is_ok()) else {
+    let cache = app_dir.join(FOLDER).join(kind);
+    let Some(key) = key.filter(|_| make(&cache).is_ok()) else {
         let dir = tempfile::tempdir().map_err(Error::file(app_dir))?;
         install(dir.path())?;
         return Ok(Installed::Temporary(dir));
@@ -68,6 +72,13 @@ pub(super) fn installed(
     }
     prune(&cache, &ready);
     Ok(Installed::Cached(ready))
+}
+
+/// Makes the cache, and tells version control to leave it alone.
+fn make(cache: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(cache)?;
+    let ignore = cache.with_file_name(".gitignore");
+    if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
 }
 
 /// The file system's idea of now, from a file made in `dir`.

@@ -12,7 +12,7 @@ use crate::tool;
 
 /// Changes when the way of installing does, so that older folders are not taken for new ones.
 const RECIPE: &str = "2";
-/// Installs `file` with `interpreter`, or finds it installed under `APP/.flint/cache/python`.
+/// Installs `file` with `interpreter`, or finds it installed under `APP/.flint-cache/python`.
 ///
 /// What depends on more than the file's text (local paths, editable installs) is installed each time. So is
 /// everything if the cache cannot be written.
@@ -118,7 +118,7 @@ mkdir -p "$2/pkg"; echo x > "$2/pkg/__init__.py""#;
             fs::write(&file, format!("pillow=={n}\n")).unwrap();
             installed(app.path(), &file, &python).unwrap();
         }
-        assert_eq!(fs::read_dir(app.path().join(".flint/cache/python")).unwrap().count(), 4);
+        assert_eq!(fs::read_dir(app.path().join(".flint-cache/python")).unwrap().count(), 4);
     }
 
     #[test]
@@ -146,7 +146,7 @@ mkdir -p "$2/pkg"; echo x > "$2/pkg/__init__.py""#;
         fs::write(&file, "nope\n").unwrap();
         let error = installed(app.path(), &file, &python).unwrap_err().to_string();
         assert!(error.ends_with("failed: ERROR: No matching distribution found for nope"), "{error}");
-        assert_eq!(fs::read_dir(app.path().join(".flint/cache/python")).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(app.path().join(".flint-cache/python")).unwrap().count(), 0);
     }
 
     #[test]

@@ -9,12 +9,13 @@ use crate::Error;
 use crate::app::pattern::Pattern;
 
 /// Folders and files of an application that never belong to what runs.
-const LEFT_OUT: [&str; 13] = [
+const LEFT_OUT: [&str; 14] = [
     ".hg",
     ".svn",
     "__pycache__",
     ".venv",
     ".flint",
+    ".flint-cache",
     ".aws-sam",
     ".serverless",
     ".pytest_cache",
