@@ -4,8 +4,9 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use flint_base::{Clock, SystemClock};
 use flint_wire::signer::{self, Credentials};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -41,14 +42,28 @@ impl Client {
 
     /// Sends one request to the functions API and returns what came back.
     pub async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
+        let response = self.send(method, path, body).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
+    /// Invokes `name` with a response stream; what comes is an event stream.
+    pub async fn stream(&mut self, name: &str, payload: Bytes) -> Result<Incoming> {
+        let path = format!("/2021-11-15/functions/{name}/response-streaming-invocations");
+        let response = self.send(Method::POST, &path, payload).await?;
+        if response.status() != StatusCode::OK {
+            bail!("the stream answered {}", response.status());
+        }
+        Ok(response.into_body())
+    }
+
+    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
         let request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         let (mut parts, ()) = request.header("content-type", "application/json").body(())?.into_parts();
         signer::sign(&mut parts, &body, &self.credentials, &self.region, "lambda", self.clock.now())?;
         // The connection is made already: only the path goes on the wire.
         parts.uri = path.parse()?;
-        let response = self.sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
-        let status = response.status();
-        Ok((status, response.into_body().collect().await?.to_bytes()))
+        Ok(self.sender.send_request(Request::from_parts(parts, Full::new(body))).await?)
     }
 
     pub async fn invoke(&mut self, name: &str, payload: Bytes) -> Result<Bytes> {
@@ -62,6 +77,18 @@ impl Client {
 
     /// Creates a function and waits until it is active.
     pub async fn create(&mut self, name: &str, runtime: &str, handler: &str, archive: &[u8]) -> Result<()> {
+        self.create_with(name, runtime, handler, archive, &Value::Object(serde_json::Map::new())).await
+    }
+
+    /// Likewise, with environment variables.
+    pub async fn create_with(
+        &mut self,
+        name: &str,
+        runtime: &str,
+        handler: &str,
+        archive: &[u8],
+        variables: &Value,
+    ) -> Result<()> {
         use base64::Engine as _;
         let document = serde_json::json!({
             "FunctionName": name,
@@ -70,6 +97,7 @@ impl Client {
             "Role": "arn:aws:iam::000000000000:role/load",
             "Timeout": 30,
             "MemorySize": 128,
+            "Environment": { "Variables": variables },
             "Code": { "ZipFile": base64::engine::general_purpose::STANDARD.encode(archive) },
         });
         let (status, body) = self.call(Method::POST, "/2015-03-31/functions", document.to_string().into()).await?;

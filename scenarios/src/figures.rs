@@ -9,6 +9,10 @@ use anyhow::Result;
 pub struct Series(Vec<f64>);
 
 impl Series {
+    pub const fn new() -> Self {
+        Series(Vec::new())
+    }
+
     pub fn push(&mut self, value: f64) {
         self.0.push(value);
     }

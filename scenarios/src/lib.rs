@@ -4,4 +4,6 @@
 pub mod client;
 pub mod clock;
 pub mod figures;
+pub mod lean;
 pub mod server;
+pub mod usage;

@@ -9,6 +9,8 @@ use flint_wire::signer::Credentials;
 use flint_wire::sigv4::SecretKey;
 use serde_json::Value;
 
+use crate::clock::{monotonic_ns, ms};
+
 pub struct Server {
     child: Child,
     folder: tempfile::TempDir,
@@ -16,12 +18,32 @@ pub struct Server {
     pub credentials: Credentials,
     pub region: String,
     binary: PathBuf,
+    ready_ns: u64,
+}
+
+/// What a restart took.
+pub struct Restart {
+    pub ready_ms: f64,
 }
 
 impl Server {
     pub fn start(binary: &Path) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("flint-load-").tempdir()?;
-        let log = std::fs::File::create(folder.path().join("stderr"))?;
+        Self::start_in(binary, tempfile::Builder::new().prefix("flint-load-").tempdir()?)
+    }
+
+    /// Stops the server and starts it again on its data; `ready` is the time from the start to the line that says so.
+    pub fn restart(mut self) -> Result<(Self, Restart)> {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir()?);
+        let binary = self.binary.clone();
+        drop(self);
+        let began = monotonic_ns();
+        let server = Self::start_in(&binary, folder)?;
+        let ready_ms = ms(began, server.ready_ns);
+        Ok((server, Restart { ready_ms }))
+    }
+
+    fn start_in(binary: &Path, folder: tempfile::TempDir) -> Result<Self> {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.path().join("stderr"))?;
         let mut child = Command::new(binary)
             .arg("up")
             .arg("--data")
@@ -34,6 +56,7 @@ impl Server {
             .with_context(|| format!("cannot start {}", binary.display()))?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
+        let ready_ns = monotonic_ns();
         let Some(url) = line.trim().strip_prefix("ready http://") else {
             let told = std::fs::read_to_string(folder.path().join("stderr"))?;
             bail!("the server did not come up: {line}{told}");
@@ -46,6 +69,7 @@ impl Server {
             credentials: Credentials { access_key: String::new(), secret_key: SecretKey::new(""), session_token: None },
             region: String::new(),
             binary: binary.to_owned(),
+            ready_ns,
         };
         let env = server.flint(&["env", "--json"], true)?;
         let text = |name: &str| env[name].as_str().map(str::to_owned).with_context(|| format!("env has no {name}"));
@@ -70,32 +94,53 @@ impl Server {
     }
 }
 
-/// A Python that the server found on the host.
-pub struct Python {
+/// An interpreter that the server found on the host.
+pub struct Interpreter {
     /// `python3.12`
     pub identifier: String,
-    pub interpreter: PathBuf,
+    pub program: PathBuf,
 }
 
 impl Server {
-    /// The newest Python runtime that the server offers.
-    pub fn newest_python(&self) -> Result<Python> {
+    /// Asks the server by a command of the binary that prints JSON.
+    pub fn ask(&self, words: &[&str]) -> Result<Value> {
         let mut command = Command::new(&self.binary);
-        command.args(["runtime", "list", "--json", "--endpoint"]).arg(format!("http://{}", self.address));
+        command.args(words).args(["--json", "--endpoint"]).arg(format!("http://{}", self.address));
         command.env("AWS_ACCESS_KEY_ID", &self.credentials.access_key);
         command.env("AWS_SECRET_ACCESS_KEY", self.credentials.secret_key.expose());
         command.env("AWS_REGION", &self.region);
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-        let listed: Value = serde_json::from_slice(&output.stdout)?;
-        let runtimes = listed["Runtimes"].as_array().or(listed.as_array()).context("a list of runtimes")?;
-        let minor =
-            |runtime: &Value| -> Option<u32> { runtime["Identifier"].as_str()?.strip_prefix("python3.")?.parse().ok() };
-        let newest = runtimes.iter().max_by_key(|r| minor(r)).filter(|r| minor(r).is_some());
-        let newest = newest.context("the host offers no Python")?;
+        if !output.status.success() {
+            bail!("flint {} ended with {}", words.join(" "), output.status);
+        }
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// The newest runtime that the server offers whose name begins with `prefix` and ends with `suffix`.
+    pub fn newest(&self, prefix: &str, suffix: &str) -> Result<Interpreter> {
+        let listed = self.ask(&["runtime", "list"])?;
+        let runtimes = listed.as_array().context("a list of runtimes")?;
+        let version = |runtime: &Value| -> Option<u32> {
+            runtime["Identifier"].as_str()?.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()
+        };
+        let newest = runtimes.iter().max_by_key(|r| version(r)).filter(|r| version(r).is_some());
+        let newest = newest.with_context(|| format!("the host offers no {prefix}"))?;
         let text = |name: &str| newest[name].as_str().unwrap_or_default().to_owned();
         let identifier = text("Identifier");
-        let interpreter = PathBuf::from(text("Source")).join("bin").join(&identifier);
-        Ok(Python { identifier, interpreter })
+        let name = if prefix.starts_with("node") { "node" } else { identifier.as_str() };
+        let program = PathBuf::from(text("Source")).join("bin").join(name);
+        Ok(Interpreter { identifier, program })
+    }
+
+    /// The execution environments that are alive.
+    pub fn environments(&self) -> Result<Vec<Value>> {
+        Ok(self.ask(&["ps"])?.as_array().context("a list of environments")?.clone())
+    }
+
+    /// The server's own processes: itself and its spawner.
+    pub fn pids(&self) -> Result<[u32; 2]> {
+        let pid = self.child.id();
+        Ok([pid, crate::usage::child(pid, "flint-spawner")?])
     }
 }
 

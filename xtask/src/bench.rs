@@ -1,6 +1,7 @@
-//! `cargo xtask bench [store|cold|warm]`: release-build figures, printed as measured.
+//! `cargo xtask bench [store|cold|warm|floor|thousand|stream]`: release-build figures, printed as measured.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -8,14 +9,16 @@ use serde_json::Value;
 
 use crate::{cmd, trial};
 
+const ALL: [&str; 6] = ["store", "cold", "warm", "floor", "thousand", "stream"];
+
 pub fn run(args: &[String]) -> Result<()> {
-    let which: Vec<&str> =
-        if args.is_empty() { vec!["store", "cold", "warm"] } else { args.iter().map(String::as_str).collect() };
+    let which: Vec<&str> = if args.is_empty() { ALL.to_vec() } else { args.iter().map(String::as_str).collect() };
     for name in which {
         match name {
             "store" => store()?,
-            "cold" | "warm" => load(name)?,
-            other => bail!("no bench is called `{other}`; there are store, cold and warm"),
+            "cold" | "warm" | "thousand" | "stream" => load(name, None)?,
+            "floor" => floor()?,
+            other => bail!("no bench is called `{other}`; there are {}", ALL.join(", ")),
         }
     }
     Ok(())
@@ -62,9 +65,26 @@ fn figure(name: &str, value: f64, unit: &str) -> Result<()> {
     Ok(())
 }
 
+/// Warm calls against a bare server with the official runtime clients, which come from their registries.
+fn floor() -> Result<()> {
+    let flint = trial::build(true)?;
+    let target = trial::target_dir()?;
+    let (clients, built) = (target.join("bench-clients"), target.join("scenario-clients/rust-client"));
+    let mut build = cmd::cargo();
+    build.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]);
+    build.arg("scenarios/fixtures/rust-client/Cargo.toml").arg("--target-dir").arg(&built);
+    cmd::run(&mut build)?;
+    std::fs::create_dir_all(clients.join("rust"))?;
+    std::fs::copy(built.join("release/bootstrap"), clients.join("rust/bootstrap"))?;
+    let mut lay_out = Command::new(trial::venv()?);
+    lay_out.arg("bench_clients.py").arg(&clients).current_dir(cmd::root().join("scenarios/py"));
+    cmd::run(lay_out.env("FLINT_BIN", &flint).env("PYTHONDONTWRITEBYTECODE", "1"))?;
+    load("floor", Some(&clients))
+}
+
 /// The load generator (crate `scenarios`) against a server of its own.
-fn load(what: &str) -> Result<()> {
+fn load(what: &str, argument: Option<&Path>) -> Result<()> {
     let flint = trial::build(true)?;
     let load = flint.with_file_name("load");
-    cmd::run(Command::new(load).arg(what).env("FLINT_BIN", &flint).current_dir(cmd::root()))
+    cmd::run(Command::new(load).arg(what).args(argument).env("FLINT_BIN", &flint).current_dir(cmd::root()))
 }

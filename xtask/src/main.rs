@@ -18,7 +18,8 @@ cargo xtask COMMAND
   tidy                     arrows, licences, generated files, file sizes, links
   codegen [--check]        write (or check) the static shape tables of flint-wire
   test [--release] [-k X]  README's test command: unit, integration and scenario tests
-  bench [store|cold|warm]  measure and print honest figures (release build)
+  bench [store|cold|warm|floor|thousand|stream]
+                           measure and print honest figures (release build)
   accept N [--minutes M] [--only LINE] [--resume]
                            issue N's acceptance, line by line
 ";

@@ -71,7 +71,7 @@ pub fn target_dir() -> Result<PathBuf> {
 }
 
 /// The virtual environment's interpreter; made anew when the pinned requirements changed.
-fn venv() -> Result<PathBuf> {
+pub fn venv() -> Result<PathBuf> {
     let requirements = cmd::root().join("scenarios/py/requirements.txt");
     let wanted = std::fs::read_to_string(&requirements)?;
     let dir = target_dir()?.join("venv");

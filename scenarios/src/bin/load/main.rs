@@ -1,0 +1,34 @@
+//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand` and `stream`.
+//!
+//! It starts a server of its own, drives it over signed keep-alive connections and prints what it measured, as measured.
+
+mod cold;
+mod floor;
+mod kinds;
+mod stream;
+mod thousand;
+mod warm;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let binary = binary()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match words.as_slice() {
+        ["cold"] => runtime.block_on(cold::run(&binary)),
+        ["warm"] => runtime.block_on(warm::run(&binary)),
+        ["floor", clients, rows @ ..] => runtime.block_on(floor::run(&binary, clients.as_ref(), rows)),
+        ["thousand"] => runtime.block_on(thousand::run(&binary)),
+        ["stream"] => runtime.block_on(stream::run(&binary)),
+        _ => bail!("load cold|warm|floor CLIENTS [ROW]...|thousand|stream"),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a tool of the gate, told by its environment what to measure")]
+fn binary() -> Result<PathBuf> {
+    Ok(std::env::var_os("FLINT_BIN").context("FLINT_BIN names the binary")?.into())
+}
