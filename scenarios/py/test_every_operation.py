@@ -147,7 +147,7 @@ def test_boto3(shared, steps):
         answer = getattr(clients[service], botocore.xform_name(operation))(**plain(arguments, bytes))
         if operation == "InvokeWithResponseStream":
             assert [list(event) for event in answer["EventStream"]] == [["PayloadChunk"], ["InvokeComplete"]]
-    flint.figure("operations by boto3", len(steps))
+    flint.figure("operations_by_boto3", len(steps))
 
 
 @pytest.mark.timeout(300)
@@ -171,7 +171,7 @@ def test_the_aws_cli(shared, aws, steps):
         driven += 1
     print("unknown to this CLI:", ", ".join(unknown))
     assert len(unknown) <= 4, unknown
-    flint.figure("operations by the AWS CLI", driven)
+    flint.figure("operations_by_the_aws_cli", driven)
 
 
 def kebab(operation):
@@ -192,5 +192,5 @@ def test_the_javascript_sdk(shared, modules, steps):  # noqa: F811
         command, input=json.dumps(document), capture_output=True, text=True, timeout=120, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    flint.figure("operations by the JavaScript SDK", int(re.search(r"driven (\d+)", done.stdout)[1]))
+    flint.figure("operations_by_the_javascript_sdk", int(re.search(r"driven (\d+)", done.stdout)[1]))
     assert f"driven {len(steps)}" in done.stdout, done.stdout

@@ -77,5 +77,5 @@ def test_every_constraint_is_told(sender, name):
 
 def test_the_matrix_is_not_empty():
     total = sum(1 for s in SERVICES.values() for o in s.operations() for _ in s.cases(o))
-    flint.figure("violation matrix", total)
+    flint.figure("violation_matrix", total)
     assert total >= 300, total

@@ -4,6 +4,7 @@
 //! is remembered in `target/accept/N.json`; `--resume` keeps what passed on the same commit.
 
 mod issue_2;
+mod issue_3;
 mod state;
 
 use std::fs::File;
@@ -51,6 +52,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let options = Options::parse(args)?;
     let lines = match options.issue.as_str() {
         "2" => issue_2::LINES,
+        "3" => issue_3::LINES,
         other => bail!("no acceptance table for issue {other}"),
     };
     let folder = trial::target_dir()?.join("accept");
