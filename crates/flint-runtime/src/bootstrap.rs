@@ -89,7 +89,10 @@ pub(crate) async fn compile(sandboxes: &Sandboxes, runtime: &Resolved, root: Roo
     let source = format!("{RUNTIME_DIR}/bootstrap.py");
     let argv = [runtime.binary.as_os_str(), "-S".as_ref(), "-c".as_ref(), script.as_ref(), source.as_ref()];
     let argv = argv.map(OsString::from).to_vec();
-    let mut sandbox = sandboxes.launch(Launch::new(root, argv, ByteCount::from_mib(256))).await.ok()?;
+    // An interpreter that was built with a shared library finds it there, as it does in an environment.
+    let library = ("LD_LIBRARY_PATH".into(), format!("{LANG_DIR}/lib").into());
+    let launch = Launch { env: vec![library], ..Launch::new(root, argv, ByteCount::from_mib(256)) };
+    let mut sandbox = sandboxes.launch(launch).await.ok()?;
     let (stdout, _stderr) = sandbox.take_output()?;
     let read = async {
         let mut code = Vec::new();
