@@ -15,6 +15,11 @@ use crate::Error;
 /// Requests of callers that may wait at once. Each has a caller that waits for its answer, so this bounds a burst, not
 /// a backlog.
 const REQUESTS_MAX: usize = 4096;
+/// How long output may wait for company. A writer that woke for every call would cost each of them a switch of threads.
+/// Whoever reads or writes by request is served at once, and takes along what waits.
+const LINGER: Duration = Duration::from_millis(2);
+/// Output that is worth a write of its own.
+const LINGER_BYTES: usize = 256 * 1024;
 /// Bytes that a line costs beside its message, so that empty lines fill the queue too.
 pub const LINE_COST: usize = 64;
 /// Groups for which dropped lines are counted one by one; more are counted as the last one's.
@@ -111,6 +116,12 @@ pub struct Batch {
     pub lost: LostLines,
 }
 
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.lost.is_empty()
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     batch: Batch,
@@ -147,6 +158,7 @@ impl Queue {
         if state.closed || events.is_empty() {
             return;
         }
+        let first = state.batch.is_empty();
         let used = state.bytes_of.get(&group).copied().unwrap_or(0);
         let room = self.bytes_max.saturating_sub(state.bytes).min(self.group_bytes_max.saturating_sub(used));
         let mut cost = 0;
@@ -170,8 +182,11 @@ impl Queue {
             *state.bytes_of.entry(group.clone()).or_default() += cost;
             state.batch.commands.push_back(Command::Output { group, stream: stream.clone(), events });
         }
+        let wake = first || state.bytes >= LINGER_BYTES;
         drop(state);
-        self.filled.notify_one();
+        if wake {
+            self.filled.notify_one();
+        }
     }
 
     /// Queues a request.
@@ -203,9 +218,13 @@ impl Queue {
     /// What was taken no longer counts: with the writer at work on one batch, at most twice the bounds are in memory.
     pub fn take(&self, patience: Duration) -> Batch {
         let mut state = self.lock();
-        if state.batch.commands.is_empty() && state.batch.lost.is_empty() && !state.closed {
+        if state.batch.is_empty() && !state.closed {
             state = self.filled.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
+        let lingers = |state: &mut State| {
+            !state.batch.is_empty() && state.requests == 0 && state.bytes < LINGER_BYTES && !state.closed
+        };
+        state = self.filled.wait_timeout_while(state, LINGER, lingers).unwrap_or_else(PoisonError::into_inner).0;
         state.requests = 0;
         state.bytes = 0;
         state.bytes_of.clear();
