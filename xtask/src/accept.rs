@@ -57,7 +57,9 @@ pub fn run(args: &[String]) -> Result<()> {
     };
     let folder = trial::target_dir()?.join("accept");
     std::fs::create_dir_all(&folder)?;
-    let mut state = State::load(&folder.join(format!("{}.json", options.issue)), options.resume)?;
+    // One line alone leaves what is known of the others.
+    let keep = options.resume || options.only.is_some();
+    let mut state = State::load(&folder.join(format!("{}.json", options.issue)), keep)?;
 
     // What every check needs is built before the clock of the first one runs.
     let flint = trial::build(true)?;
@@ -70,7 +72,7 @@ pub fn run(args: &[String]) -> Result<()> {
             let wanted = options.only.as_ref().is_none_or(|only| only == line.number);
             let spent = began.elapsed();
             let fits = options.minutes.is_none_or(|minutes| spent + Duration::from_secs(check.limit_s) <= minutes);
-            if wanted && fits && !state.passed(&key) {
+            if wanted && fits && !(options.resume && state.passed(&key)) {
                 let record = perform(check, &flint, &folder, &key)?;
                 state.keep(&key, record)?;
             }
