@@ -23,7 +23,7 @@ crate::tests![
 const HANDLER: &str = "def handler(e, c):\n    return e\n";
 
 /// An extension: registers, then does as `body` says with each `event`.
-fn source(world: &World, body: &str) -> String {
+pub fn source(world: &World, body: &str) -> String {
     format!(
         r#"#!{python} -S
 import http.client, json, os, sys, time
@@ -50,7 +50,7 @@ while True:
     )
 }
 
-fn function(world: &World, handler: &str, extension: Option<&str>) -> (Function, tempfile::TempDir) {
+pub fn function(world: &World, handler: &str, extension: Option<&str>) -> (Function, tempfile::TempDir) {
     let mut function = Function::python(world, handler);
     function.spec.memory_mb = 256;
     let layer = Function::new(world.python.clone());
@@ -159,13 +159,15 @@ async fn one_that_does_not_end_is_ended(world: Arc<World>) {
 async fn an_internal_extension_is_told(world: Arc<World>) {
     let body = "    if event['eventType'] == 'INVOKE': told.append(event['requestId'])\n";
     let text = source(&world, body).replace(r#", "SHUTDOWN""#, "").replace("os.path.basename(sys.argv[0])", "'inner'");
-    let mut threaded = String::from("told = []\ndef run():\n");
+    let text = text.replace("while True:", "ready.set()\nwhile True:");
+    let mut threaded = String::from("import threading, time\ntold = []\nready = threading.Event()\ndef run():\n");
     for line in text.lines().skip(1) {
         threaded.push_str(&format!("    {line}\n"));
     }
-    threaded.push_str("import threading\nthreading.Thread(target=run, daemon=True).start()\n");
-    // Its registration must come before the init is over.
-    threaded.push_str("import time\ntime.sleep(0.3)\ndef handler(e, c):\n    time.sleep(0.05)\n    return told\n");
+    threaded.push_str("threading.Thread(target=run, daemon=True).start()\n");
+    // Its registration must come before the init is over, and its event before the answer.
+    threaded.push_str("ready.wait(5)\ndef handler(e, c):\n    end = time.time() + 2\n");
+    threaded.push_str("    while c.aws_request_id not in told and time.time() < end: time.sleep(0.005)\n    return told\n");
     let function = Function::python(&world, &threaded);
     let mut environment = function.create(&world).await;
     assert_eq!(environment.init().await, InitEnd::Ready, "{:?}", world.log(&environment));
