@@ -1,7 +1,7 @@
 //! The floor under warm calls: a bare hyper server that hands each request's body to a runtime client that waits.
 //!
-//! `floor COUNT FOLDER PROGRAM [ARGUMENT]...` starts COUNT runtime clients in FOLDER, unconfined, prints `ready ADDRESS`
-//! and ends with its stdin. Nothing is verified, admitted, limited, logged or recorded.
+//! `floor COUNT FOLDER EXECUTION_ENV PROGRAM [ARGUMENT]...` starts COUNT runtime clients in FOLDER, unconfined, prints
+//! `ready ADDRESS` and ends with its stdin. EXECUTION_ENV is `AWS_EXECUTION_ENV`, by which clients choose how they poll. Nothing is verified, admitted, limited, logged or recorded.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -115,8 +115,8 @@ fn told(status: StatusCode) -> Response<Full<Bytes>> {
 
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [count, folder, program, arguments @ ..] = words.as_slice() else {
-        anyhow::bail!("floor COUNT FOLDER PROGRAM [ARGUMENT]...");
+    let [count, folder, execution_env, program, arguments @ ..] = words.as_slice() else {
+        anyhow::bail!("floor COUNT FOLDER EXECUTION_ENV PROGRAM [ARGUMENT]...");
     };
     let count: usize = count.parse().context("how many clients")?;
     // Like the server's own.
@@ -147,6 +147,9 @@ fn main() -> Result<()> {
             ("LANG", "en_US.UTF-8"),
         ] {
             command.env(name, value);
+        }
+        if !execution_env.is_empty() {
+            command.env("AWS_EXECUTION_ENV", execution_env);
         }
         clients.0.push(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context(program.clone())?);
     }

@@ -275,7 +275,11 @@ impl Floor {
     fn start(connections: usize, row: &Row) -> Result<Self> {
         let program = std::env::current_exe()?.with_file_name("floor");
         let mut command = Command::new(program);
-        command.arg(connections.to_string()).arg(&row.folder).args(&row.command);
+        // Flint sets it for managed runtimes only; the official Python client polls in a thread because of it.
+        let runtime = row.functions.first().map_or("", |function| function.runtime.as_str());
+        let execution_env =
+            if runtime.starts_with("provided") { String::new() } else { format!("AWS_Lambda_{runtime}") };
+        command.arg(connections.to_string()).arg(&row.folder).arg(execution_env).args(&row.command);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("the floor")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
