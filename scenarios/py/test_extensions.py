@@ -72,16 +72,71 @@ def test_every_invocation_and_the_end_are_told(watched):
     flint.until(lambda: not host.processes(), 5, lambda: f"no process is left: {host.processes()}", every=0.1)
 
 
-def test_subscriptions_are_refused_by_name(shared, functions, name):
+SUBSCRIBER = """
+import http.server, threading
+heard = []
+class Sink(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def log_message(self, *args):
+        pass
+    def do_POST(self):
+        for record in json.loads(self.rfile.read(int(self.headers["Content-Length"]))):
+            inner = record["record"]
+            what = inner if isinstance(inner, str) else inner.get("requestId", "-")
+            heard.append(record["type"])
+            os.write(1, b"HEARD %s %s\\n" % (record["type"].removeprefix("platform.").encode(), what.encode()))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(("0.0.0.0", 4243), Sink)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+wanted = {"schemaVersion": "2022-12-13", "types": ["platform", "function"], "buffering": {"timeoutMs": 100},
+          "destination": {"protocol": "HTTP", "URI": "http://sandbox.localdomain:4243"}}
+api.request("PUT", "/2022-07-01/telemetry", json.dumps(wanted), {"Lambda-Extension-Identifier": me})
+answer = api.getresponse()
+assert (answer.status, answer.read()) == (200, b"OK"), answer.status
+while True:
+"""
+
+
+def test_a_subscriber_hears_all_and_then_the_end(fresh):
+    client = fresh.client("lambda")
+    source = SOURCE.replace("while True:", SUBSCRIBER.strip(), 1)
+    content = flint.zipped({"extensions/watcher!": WATCHER, "watcher.py": source})
+    layer = client.publish_layer_version(LayerName=f"hearer-{uuid.uuid4().hex[:8]}", Content={"ZipFile": content})
+    name = f"heard-{uuid.uuid4().hex[:8]}"
+    handler = "def handler(event, context):\n    print(f'line {event}\\n', end='')\n    return context.aws_request_id\n"
+    fresh.create(client, name, handler, Layers=[layer["LayerVersionArn"]], Timeout=20, MemorySize=256)
+    asked = [flint.invoke(client, name, n, tail=False).json for n in range(1000)]
+    client.delete_function(FunctionName=name)
+
+    def over():
+        lines = lines_of(fresh, name)
+        return lines if "GONE" in lines else None
+
+    lines = flint.until(over, 20, lambda: f"the extension's last words; {lines_of(fresh, name)[-5:]}", every=0.5)
+    heard = [line.removeprefix("HEARD ") for line in lines if line.startswith("HEARD ")]
+    expected = ["initStart -", "telemetrySubscription -", "initRuntimeDone -", "initReport -"]
+    for n, one in enumerate(asked):
+        expected += [f"start {one}", f"function line {n}", f"runtimeDone {one}", f"report {one}"]
+    assert heard == expected, "each once and in order"
+    told = [line.removeprefix("TOLD ") for line in lines if line.startswith("TOLD ")]
+    assert told == asked, "each once and in order"
+    last = [at for at, line in enumerate(lines) if line.startswith("HEARD ")][-1]
+    assert last < lines.index("BYE spindown") < lines.index("GONE"), "what was due came before the end"
+
+
+def test_subscriptions_of_strangers_are_refused(shared, functions, name):
     source = """
 import http.client, json, os
 def handler(event, context):
     api = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    api.request("PUT", event, "{}")
+    api.request("PUT", event["path"], "{}", event["headers"])
     answer = api.getresponse()
-    return [answer.status, json.loads(answer.read())]
+    return [answer.status, json.loads(answer.read())["errorType"]]
 """
     shared.create(functions, name, source)
-    for path, api in (("/2022-07-01/telemetry", "Telemetry"), ("/2020-08-15/logs", "Logs")):
-        expected = [501, {"errorMessage": f"{api} API is not supported", "errorType": f"{api}.NotSupported"}]
-        assert flint.invoke(functions, name, path).json == expected
+    for path in ("/2022-07-01/telemetry", "/2020-08-15/logs"):
+        ask = lambda headers: flint.invoke(functions, name, {"path": path, "headers": headers}).json
+        assert ask({}) == [403, "Extension.MissingExtensionIdentifier"]
+        assert ask({"Lambda-Extension-Identifier": "x"}) == [403, "Extension.UnknownExtensionIdentifier"]

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use crate::extensions::Extensions;
 use crate::stream::StreamSender;
+use crate::telemetry::Telemetry;
 
 pub(crate) use serve::serve;
 
@@ -83,6 +84,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Api {
     clock: Arc<dyn Clock>,
     pub(crate) extensions: Extensions,
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
     state: Mutex<State>,
     /// An event waits for the runtime.
     work: Notify,
@@ -128,11 +130,16 @@ impl Api {
         Self {
             clock,
             extensions,
+            telemetry: None,
             state: Mutex::default(),
             work: Notify::new(),
             news: Notify::new(),
             reading: tokio::sync::Mutex::default(),
         }
+    }
+
+    pub(crate) fn with_telemetry(self, telemetry: Arc<Telemetry>) -> Self {
+        Self { telemetry: Some(telemetry), ..self }
     }
 
     /// Waits until the runtime asks for its first event (and says when it did) or reports that its init failed.

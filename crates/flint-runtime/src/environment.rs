@@ -262,7 +262,13 @@ impl Environment {
     }
 
     /// Stops the processes until [`Environment::thaw`] or the next call, which thaws by itself. A microsecond's work.
+    ///
+    /// Where extensions have subscribed to telemetry it happens once they have what is due, at most a tenth of a second later.
+    /// Needs the asynchronous runtime.
     pub fn freeze(&self) {
+        if self.log.telemetry.is_due() {
+            return self.log.telemetry.freeze_later();
+        }
         if let Some(life) = &self.life
             && let Err(error) = life.sandbox.freeze()
         {
@@ -271,6 +277,9 @@ impl Environment {
     }
 
     pub fn thaw(&self) {
+        if self.log.telemetry.is_active() {
+            self.log.telemetry.no_freeze();
+        }
         if let Some(life) = &self.life
             && let Err(error) = life.sandbox.thaw()
         {

@@ -69,7 +69,7 @@ fn text(event: Event<'_>, at: Timestamp) -> Option<String> {
 }
 
 /// Level, type and record.
-fn record(event: Event<'_>) -> Option<(LogLevel, &'static str, Value)> {
+pub(crate) fn record(event: Event<'_>) -> Option<(LogLevel, &'static str, Value)> {
     Some(match event {
         Event::InitStart(runtime) => {
             let record = json!({"initializationType": "on-demand", "phase": "init", "runtimeVersion": runtime});

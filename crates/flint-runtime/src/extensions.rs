@@ -159,6 +159,11 @@ impl Extensions {
         self.tell(&document, |member| member.shutdown)
     }
 
+    /// Whether somebody wants to know of the end.
+    pub(crate) fn wants_shut_down(&self) -> bool {
+        self.lock().members.iter().any(|m| m.shutdown)
+    }
+
     fn tell(&self, document: &serde_json::Value, who: impl Fn(&Member) -> bool) -> bool {
         let event = Bytes::from(document.to_string());
         let mut told = false;
@@ -243,6 +248,12 @@ impl Extensions {
             }
             news.await;
         }
+    }
+
+    /// The name of the one with this identifier.
+    pub(crate) fn name_of(&self, id: &str) -> Result<String, Refusal> {
+        let state = self.lock();
+        state.members.iter().find(|m| m.id == id).map(|m| m.name.clone()).ok_or(Refusal::UnknownIdentifier)
     }
 
     fn set_waiting(&self, id: &str, waiting: bool) -> Result<(), Refusal> {

@@ -14,6 +14,7 @@ use crate::environment::{Environment, State};
 use crate::events::Event as Said;
 use crate::life::{Cause, Life, Started};
 use crate::lines::{self, Phase, Report, Status};
+use crate::output::Pipes;
 use crate::stream::StreamSender;
 
 /// How long it may take a process to end (or to go on) that closed its connection in the middle of an answer, or whose
@@ -41,6 +42,16 @@ enum Ended {
     InitTimedOut,
     /// Flint's own doing: no sandbox could be made for a repeated init.
     NoSandbox(String),
+}
+
+impl Ended {
+    /// Bytes of the answer in one piece.
+    fn produced(&self) -> usize {
+        match self {
+            Self::Ok(payload) => payload.len(),
+            _ => 0,
+        }
+    }
 }
 
 impl Environment {
@@ -140,6 +151,8 @@ impl Environment {
             () = tokio::time::sleep(left) => Ended::Timeout,
         };
         if !life.api.extensions.is_empty() && !matches!(ended, Ended::Exit(_) | Ended::Timeout | Ended::Truncated) {
+            let duration = call.timeout.saturating_sub(until.saturating_sub(self.shared.clock.monotonic()));
+            self.tell_done(call, &ended, duration, &life.pipes);
             // The invocation lasts until the extensions have done their part.
             let left = until.saturating_sub(self.shared.clock.monotonic());
             tokio::select! {
@@ -176,6 +189,16 @@ impl Environment {
         }
     }
 
+    /// For telemetry, before the extensions are done too.
+    fn tell_done(&self, call: &Call, ended: &Ended, duration: Duration, pipes: &Pipes) {
+        if self.log.telemetry.is_active() {
+            let document = self.document(call, ended);
+            let status = status_of(ended, document.as_ref());
+            let produced = ended.produced();
+            self.log.runtime_done(Said::End { id: call.request_id, duration, produced, status }, pipes);
+        }
+    }
+
     /// Writes the call's last lines and makes the answer.
     fn conclude(&mut self, call: &Call, ended: Ended, measured: Duration) -> Answer {
         let id = call.request_id;
@@ -208,18 +231,8 @@ impl Environment {
         let init = self.init_duration.take();
         let billed_ms = lines::billed_ms(duration, init);
         let memory_used = self.peak(document.as_ref());
-        let status = match (&ended, &document) {
-            _ if timed_out => Status::Timeout,
-            (Ended::InitFailed { error_type, .. }, _) => Status::Error(error_type),
-            (Ended::ExtensionFailed(failure), _) => Status::Error(&failure.error_type),
-            (Ended::Failed(failure), _) => Status::Reported(&failure.error_type),
-            (Ended::Ok(_), _) | (_, None) => Status::Success,
-            (_, Some(doc)) => Status::Error(doc.error_type),
-        };
-        let produced = match &ended {
-            Ended::Ok(payload) => payload.len(),
-            _ => 0,
-        };
+        let status = status_of(&ended, document.as_ref());
+        let produced = ended.produced();
         self.log.platform(Said::End { id, duration, produced, status });
         self.log.platform(Said::Report(Report {
             request_id: id,
@@ -301,6 +314,17 @@ impl Environment {
 
 fn peak_of(life: &Life) -> ByteCount {
     life.sandbox.memory_peak()
+}
+
+fn status_of<'a>(ended: &'a Ended, document: Option<&'a Document>) -> Status<'a> {
+    match (ended, document) {
+        (Ended::Timeout | Ended::InitTimedOut, _) => Status::Timeout,
+        (Ended::InitFailed { error_type, .. }, _) => Status::Error(error_type),
+        (Ended::ExtensionFailed(failure), _) => Status::Error(&failure.error_type),
+        (Ended::Failed(failure), _) => Status::Reported(&failure.error_type),
+        (Ended::Ok(_), _) | (_, None) => Status::Success,
+        (_, Some(document)) => Status::Error(document.error_type),
+    }
 }
 
 fn end_of(ended: &Ended) -> End {

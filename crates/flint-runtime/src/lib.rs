@@ -8,7 +8,7 @@
 //! (an answer that leaves before its end). Inside: `life`
 //! (one process in one sandbox), `api` (its Runtime API), `invoke` (one call), `output` and `splitter` (its log), `events`,
 //! `lines` and `documents` (what the platform writes), `bootstrap` and `variables` (what the process finds),
-//! `extensions` (who else is told).
+//! `extensions` (who else is told), `telemetry` (and by which of their ports).
 
 pub mod call;
 pub mod catalog;
@@ -27,6 +27,7 @@ mod life;
 mod lines;
 mod output;
 mod splitter;
+mod telemetry;
 mod variables;
 
 pub use call::{Answer, Call, ColdStart, End, InitEnd};

@@ -113,7 +113,9 @@ impl Life {
             handler: spec.handler.clone(),
             account: spec.place.account.to_string(),
         };
-        let api = Arc::new(Api::new(clock.clone(), Extensions::new(facts, external)));
+        log.telemetry.begin(sandbox.reach(), !external.is_empty());
+        let api = Api::new(clock.clone(), Extensions::new(facts, external)).with_telemetry(log.telemetry.clone());
+        let api = Arc::new(api);
         let pipes = Arc::new(Pipes::new(output));
         let server = tokio::spawn(api::serve(api.clone(), listener));
         let pump = tokio::spawn({
@@ -160,17 +162,26 @@ impl Life {
         let (runtime, extensions) = tokio::try_join!(runtime, extensions)?;
         let at = if self.api.extensions.is_empty() { runtime } else { runtime.max(extensions) };
         self.api.extensions.close_registration();
+        self.api.telemetry.iter().for_each(|t| t.close());
         Ok(at)
     }
 
     /// Tells the extensions that the end has come and gives them their time. Without them at no cost.
     pub(crate) async fn shut_down(&self) {
-        let deadline = self.clock.now().saturating_add(SHUTDOWN_LIMIT);
-        if !self.api.extensions.shut_down(deadline) {
+        let extensions = &self.api.extensions;
+        let telemetry = self.api.telemetry.as_ref().filter(|t| t.is_active());
+        if !extensions.wants_shut_down() && telemetry.is_none() {
             return;
         }
+        telemetry.iter().for_each(|t| t.no_freeze());
         if let Err(error) = self.sandbox.thaw() {
             tracing::warn!(%error, "could not thaw for the extensions' end");
+        }
+        if let Some(telemetry) = telemetry {
+            telemetry.flush().await;
+        }
+        if !extensions.shut_down(self.clock.now().saturating_add(SHUTDOWN_LIMIT)) {
+            return;
         }
         let pid = self.sandbox.pid();
         let gone = async {
@@ -225,7 +236,7 @@ fn processes_below(pid: u32) -> usize {
 
 /// A task that ends with its owner.
 #[derive(Debug)]
-struct Task(JoinHandle<()>);
+pub(crate) struct Task(pub(crate) JoinHandle<()>);
 
 impl Drop for Task {
     fn drop(&mut self) {

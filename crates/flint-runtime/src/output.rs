@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flint_base::Clock;
+use flint_base::{Clock, Timestamp};
 use flint_kit::{LogEvent, LogSink};
 use flint_model::Place;
 use tokio::net::unix::pipe;
@@ -16,8 +16,9 @@ use tokio::net::unix::pipe;
 use crate::environment::Options;
 use crate::events::{self, Event};
 use crate::lines;
-use crate::spec::Logging;
+use crate::spec::{LogFormat, Logging};
 use crate::splitter::Splitter;
+use crate::telemetry::Telemetry;
 
 /// The bytes of log that a call's answer carries. Reference: Lambda API Reference, `Invoke`, `LogType`.
 const TAIL: usize = 4096;
@@ -36,6 +37,7 @@ pub(crate) struct Log {
     group: Arc<str>,
     stream: Arc<str>,
     logging: Logging,
+    pub(crate) telemetry: Arc<Telemetry>,
     state: Mutex<State>,
 }
 
@@ -75,13 +77,15 @@ impl Log {
             batch: Vec::new(),
             buffer: vec![0; 16 * 1024].into_boxed_slice(),
         };
-        Self { sink, clock, place, group, stream, logging, state: Mutex::new(state) }
+        let telemetry = Arc::new(Telemetry::new(clock.clone()));
+        Self { sink, clock, place, group, stream, logging, telemetry, state: Mutex::new(state) }
     }
 
     /// Writes what the platform says. Not charged to the function's budget.
     pub(crate) fn platform(&self, event: Event<'_>) {
         let mut state = self.lock();
         let at = self.clock.now();
+        self.tell(event, at);
         let Some(line) = events::render(event, self.logging, at) else { return };
         state.tail.push(line.as_bytes());
         state.batch.push(LogEvent { at, message: Bytes::from(line) });
@@ -91,9 +95,28 @@ impl Log {
     /// As [`Log::platform`], but not part of any call's tail.
     pub(crate) fn platform_untailed(&self, event: Event<'_>) {
         let at = self.clock.now();
+        self.tell(event, at);
         let Some(line) = events::render(event, self.logging, at) else { return };
         let event = LogEvent { at, message: Bytes::from(line) };
         self.sink.append(&self.place, &self.group, &self.stream, vec![event]);
+    }
+
+    /// For telemetry only.
+    fn tell(&self, event: Event<'_>, at: Timestamp) {
+        if self.telemetry.is_active()
+            && let Some((_, kind, record)) = events::record(event)
+        {
+            self.telemetry.platform(kind, &record, at);
+        }
+    }
+
+    /// The runtime is done with an invocation; what extensions do with it is not. [`Event::End`] follows, and is told only
+    /// here.
+    pub(crate) fn runtime_done(&self, event: Event<'_>, pipes: &Pipes) {
+        if self.telemetry.is_active() {
+            self.drain(pipes);
+            self.tell(event, self.clock.now());
+        }
     }
 
     /// Reads both pipes until they have no more to give, and hands out what has no line feed yet.
@@ -102,11 +125,14 @@ impl Log {
         for (index, pipe) in pipes.0.iter().enumerate() {
             self.read_all(&mut state, index, |buffer| Ok(rustix::io::read(pipe.as_fd(), buffer)?));
             let State { splitters, tail, budget, batch, .. } = &mut *state;
-            let mut keep = Keep { tail, budget, batch, clock: &*self.clock };
-            splitters[index].flush(|line| keep.line(line));
+            let mut keep = self.keep(tail, budget, batch);
+            // An extension goes on writing.
+            if !self.telemetry.is_marked(splitters[index].partial()) {
+                splitters[index].flush(|line| keep.line(line));
+            }
         }
         let State { tail, budget, batch, .. } = &mut *state;
-        Keep { tail, budget, batch, clock: &*self.clock }.tell_dropped();
+        self.keep(tail, budget, batch).tell_dropped();
         self.send(&mut state);
     }
 
@@ -148,7 +174,7 @@ impl Log {
         mut read: impl FnMut(&mut [u8]) -> std::io::Result<usize>,
     ) -> bool {
         let State { splitters, tail, budget, batch, buffer } = state;
-        let mut keep = Keep { tail, budget, batch, clock: &*self.clock };
+        let mut keep = self.keep(tail, budget, batch);
         let mut total = 0;
         while total < READ_AT_ONCE {
             match read(buffer) {
@@ -162,6 +188,11 @@ impl Log {
             }
         }
         false
+    }
+
+    fn keep<'a>(&'a self, tail: &'a mut Tail, budget: &'a mut Budget, batch: &'a mut Vec<LogEvent>) -> Keep<'a> {
+        let json = self.logging.format == LogFormat::Json;
+        Keep { tail, budget, batch, clock: &*self.clock, telemetry: &self.telemetry, json }
     }
 
     fn send(&self, state: &mut State) {
@@ -181,6 +212,8 @@ struct Keep<'a> {
     budget: &'a mut Budget,
     batch: &'a mut Vec<LogEvent>,
     clock: &'a dyn Clock,
+    telemetry: &'a Telemetry,
+    json: bool,
 }
 
 impl Keep<'_> {
@@ -189,8 +222,13 @@ impl Keep<'_> {
             return;
         }
         self.tell_dropped();
+        let (message, source) = self.telemetry.unmark(message);
         self.tail.push(&message);
-        self.batch.push(LogEvent { at: self.clock.now(), message });
+        let at = self.clock.now();
+        if self.telemetry.is_active() {
+            self.telemetry.line(message.clone(), source, self.json, at);
+        }
+        self.batch.push(LogEvent { at, message });
     }
 
     fn tell_dropped(&mut self) {

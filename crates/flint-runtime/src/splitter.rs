@@ -41,6 +41,11 @@ impl Splitter {
         }
     }
 
+    /// What is left and has no line feed yet.
+    pub(crate) fn partial(&self) -> &[u8] {
+        &self.partial
+    }
+
     /// Hands out what is left although no line feed came.
     pub(crate) fn flush(&mut self, mut line: impl FnMut(Bytes)) {
         if !self.partial.is_empty() {

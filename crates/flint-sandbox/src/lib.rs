@@ -27,6 +27,6 @@ pub use api::{
 };
 pub use error::{Error, Refusal, Stage, UnpackError};
 pub use probe::{Capabilities, CgroupMode, probe};
-pub use sandbox::Sandbox;
+pub use sandbox::{Reach, Sandbox};
 pub use sandboxes::Sandboxes;
 pub use spawner::SpawnerChannel;

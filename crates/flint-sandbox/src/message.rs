@@ -21,6 +21,7 @@ const LAUNCH: u8 = 3;
 const UNPACK: u8 = 4;
 const DESTROY_SLOT: u8 = 5;
 const KILL_SLOT: u8 = 6;
+const SOCKET: u8 = 7;
 
 /// A generated file of a root; its bytes come from the memfd beside the message, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,12 +62,23 @@ pub struct UnpackRequest {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    DefineRoot { binds: Vec<(&'a CStr, &'a CStr)>, files: Vec<FileHead<'a>> },
+    DefineRoot {
+        binds: Vec<(&'a CStr, &'a CStr)>,
+        files: Vec<FileHead<'a>>,
+    },
     CreateSlot,
     Launch(LaunchRequest<'a>),
     Unpack(UnpackRequest),
-    DestroySlot { slot: u32 },
-    KillSlot { slot: u32 },
+    DestroySlot {
+        slot: u32,
+    },
+    KillSlot {
+        slot: u32,
+    },
+    /// A TCP socket in the slot's network namespace, not connected.
+    Socket {
+        slot: u32,
+    },
 }
 
 impl<'a> Request<'a> {
@@ -87,6 +99,7 @@ impl<'a> Request<'a> {
             }),
             DESTROY_SLOT => Self::DestroySlot { slot: r.u32()? },
             KILL_SLOT => Self::KillSlot { slot: r.u32()? },
+            SOCKET => Self::Socket { slot: r.u32()? },
             _ => return Err(Malformed),
         };
         r.end()?;
@@ -224,6 +237,12 @@ pub fn encode_destroy_slot(id: u64, slot: u32) -> Vec<u8> {
 
 pub fn encode_kill_slot(id: u64, slot: u32) -> Vec<u8> {
     let mut w = begin(id, KILL_SLOT);
+    w.u32(slot);
+    w.finish()
+}
+
+pub fn encode_socket(id: u64, slot: u32) -> Vec<u8> {
+    let mut w = begin(id, SOCKET);
     w.u32(slot);
     w.finish()
 }
@@ -444,6 +463,7 @@ mod tests {
 
     #[test]
     fn replies_and_statuses_survive_the_crossing() {
+        assert_eq!(Request::decode(&encode_socket(7, 4)), Ok((7, Request::Socket { slot: 4 })));
         let failure = Failure { stage: Stage::Proc, errno: 13 };
         for reply in [
             Reply::Root { root: 1 },

@@ -5,14 +5,15 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use flint_model::ByteCount;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{Exit, How, Phases, RuntimeListener};
@@ -65,6 +66,8 @@ pub(crate) struct Inner {
     state: watch::Sender<State>,
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
+    /// The slot is being given back; its number may soon be another sandbox's.
+    leaving: Mutex<bool>,
 }
 
 impl Inner {
@@ -81,6 +84,18 @@ impl Inner {
         }
     }
 
+    fn set_frozen(&self, frozen: bool) -> io::Result<()> {
+        let files = &self.files;
+        let Some(file) = &files.freeze else { return Err(io::ErrorKind::Unsupported.into()) };
+        let text: &[u8] = match (files.form.freezer_v1, frozen) {
+            (true, true) => b"FROZEN",
+            (true, false) => b"THAWED",
+            (false, true) => b"1",
+            (false, false) => b"0",
+        };
+        fds::write_all(file.as_raw_fd(), text)
+    }
+
     /// The spawner is gone and its children have been killed; what an old freezer holds has to be let go to die.
     pub(crate) fn abandon(&self) {
         self.kill();
@@ -92,6 +107,7 @@ impl Inner {
     /// Kills, waits for the end of init, which comes after the end of everything else, and gives the slot back.
     async fn retire(self: Arc<Self>) {
         self.kill();
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = true;
         // An error means that the runtime shuts down, and the spawner soon after.
         drop(self.pidfd.readable().await);
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
@@ -147,6 +163,7 @@ impl Sandbox {
             state: watch::Sender::new(State::default()),
             commands: started.commands,
             shared: started.shared,
+            leaving: Mutex::new(false),
         });
         inner.shared.register(&inner);
         Ok(Self { inner: Some(inner), listener, output })
@@ -178,6 +195,11 @@ impl Sandbox {
         self.inner().pid
     }
 
+    /// What tasks need that may outlive the sandbox. Does not keep it.
+    pub fn reach(&self) -> Reach {
+        Reach(Arc::downgrade(self.inner()))
+    }
+
     /// The listener at 127.0.0.1:9001 inside; once.
     pub fn take_listener(&mut self) -> Option<RuntimeListener> {
         self.listener.take()
@@ -199,15 +221,7 @@ impl Sandbox {
     }
 
     fn set_frozen(&self, frozen: bool) -> io::Result<()> {
-        let files = &self.inner().files;
-        let Some(file) = &files.freeze else { return Err(io::ErrorKind::Unsupported.into()) };
-        let text: &[u8] = match (files.form.freezer_v1, frozen) {
-            (true, true) => b"FROZEN",
-            (true, false) => b"THAWED",
-            (false, true) => b"1",
-            (false, false) => b"0",
-        };
-        fds::write_all(file.as_raw_fd(), text)
+        self.inner().set_frozen(frozen)
     }
 
     /// Kills every process, frozen or not. Does not wait for their end; idempotent.
@@ -262,6 +276,40 @@ impl Sandbox {
         if let Some(inner) = self.inner.take() {
             inner.retire().await;
         }
+    }
+}
+
+/// A sandbox as seen by a task that must not keep it alive. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reach(Weak<Inner>);
+
+impl Reach {
+    /// Connects to what listens on a port of the sandbox's own loopback. A frozen process's listener takes connections too.
+    ///
+    /// Errors: `NotConnected` where the sandbox is gone, `ConnectionRefused` where nobody listens, `InvalidInput` for port 0.
+    pub async fn connect(&self, port: u16) -> io::Result<TcpStream> {
+        if port == 0 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        let (reply, answer) = oneshot::channel();
+        {
+            let inner = self.0.upgrade().ok_or_else(gone)?;
+            // Held while the command is sent, so that it can't come after the one that gives the slot back.
+            let leaving = inner.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+            if *leaving {
+                return Err(gone());
+            }
+            let command = Command::Socket { slot: inner.slot, reply };
+            inner.commands.try_send(command).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        }
+        let socket = answer.await.map_err(|_| gone())?.map_err(io::Error::other)?;
+        TcpSocket::from_std_stream(socket.into()).connect((std::net::Ipv4Addr::LOCALHOST, port).into()).await
+    }
+
+    /// As [`Sandbox::freeze`]; without effect where the sandbox is gone.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.0.upgrade().map_or(Ok(()), |inner| inner.set_frozen(true))
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Start(Job),
     Destroy { slot: u32, done: Option<oneshot::Sender<()>> },
     Kill { slot: u32 },
+    Socket { slot: u32, reply: oneshot::Sender<Result<OwnedFd, Error>> },
 }
 
 /// A message whose id is not filled in yet.
@@ -271,6 +272,7 @@ enum Pending {
     Start { ready: Ready, unpack: bool, reply: oneshot::Sender<Result<Begun, Error>> },
     Destroy(Option<oneshot::Sender<()>>),
     Kill,
+    Socket(oneshot::Sender<Result<OwnedFd, Error>>),
 }
 
 struct Driver {
@@ -342,6 +344,9 @@ impl Driver {
                 self.request(message::encode_destroy_slot(0, slot), &[], Pending::Destroy(done)).await
             }
             Command::Kill { slot } => self.request(message::encode_kill_slot(0, slot), &[], Pending::Kill).await,
+            Command::Socket { slot, reply } => {
+                self.request(message::encode_socket(0, slot), &[], Pending::Socket(reply)).await
+            }
         }
     }
 
@@ -427,6 +432,13 @@ impl Driver {
                 }
             }
             Pending::Kill => {}
+            Pending::Socket(answer) => {
+                let result = match (reply, given.into_iter().next()) {
+                    (Reply::Done, Some(socket)) => Ok(socket),
+                    (other, _) => Err(failed(other)),
+                };
+                answer.send(result).ok();
+            }
         }
         Ok(())
     }

@@ -3,7 +3,11 @@
 for extension in /opt/extensions/*; do
     if [ -f "$extension" ] && [ -x "$extension" ]; then
         # Out of the way of the runtime, which expects no children but its own.
-        ("$extension" </dev/null &)
+        # What it prints is marked, as it shares a pipe with the function: the one that has less to carry, so that lines that
+        # are written in pieces are not torn.
+        ("$extension" </dev/null 2>&1 | while IFS= read -r line || [ -n "$line" ]; do
+            printf '\001x\002%s\n' "$line"
+        done >&2 &)
     fi
 done
 exec "$@"

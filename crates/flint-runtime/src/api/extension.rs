@@ -8,11 +8,13 @@ use hyper::body::Incoming;
 use super::Api;
 use super::serve::{Answer, Read, accepted, json, not_found, plain, read};
 use crate::extensions::Refusal;
+use crate::telemetry::{Family, Refused, Request};
 
 pub(super) const BASE: &str = "/2020-01-01/extension/";
 
 /// The APIs by which extensions have logs and telemetry sent to them.
-pub(super) const SUBSCRIPTIONS: [&str; 2] = ["/2020-08-15/logs", "/2022-07-01/telemetry"];
+pub(super) const SUBSCRIPTIONS: [&str; 4] =
+    ["/2020-08-15/logs", "/2022-07-01/telemetry", "/2020-08-15/logs/", "/2022-07-01/telemetry/"];
 
 const IDENTIFIER: &str = "lambda-extension-identifier";
 
@@ -33,11 +35,36 @@ pub(super) async fn handle(api: &Api, path: &str, head: &Parts, body: Incoming) 
     answer.unwrap_or_else(refused)
 }
 
-/// Subscriptions would have the platform call into the sandbox, which it cannot yet. Said, not pretended.
-pub(super) fn no_subscriptions(path: &str) -> Answer {
-    let api = if path.ends_with("logs") { "Logs" } else { "Telemetry" };
-    let text = format!(r#"{{"errorMessage":"{api} API is not supported","errorType":"{api}.NotSupported"}}"#);
-    json(StatusCode::NOT_IMPLEMENTED, text.into())
+/// `PUT /2022-07-01/telemetry` and `PUT /2020-08-15/logs`
+pub(super) async fn subscribe(api: &Api, head: &Parts, body: Incoming) -> Answer {
+    let family = if head.uri.path().contains("logs") { Family::Logs } else { Family::Telemetry };
+    if head.method != Method::PUT {
+        drop(read(body, 0).await);
+        return plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
+    }
+    let known = async {
+        let body = small(body).await?;
+        Ok((body, api.extensions.name_of(identifier(&head.headers)?)?))
+    };
+    let (body, name) = match known.await {
+        Ok(known) => known,
+        Err(refusal) => return refused(refusal),
+    };
+    let subscribed = Request::parse(family, &body)
+        .map_err(Refused::Invalid)
+        .and_then(|request| api.telemetry.as_ref().ok_or(Refused::Closed)?.subscribe(&name, request));
+    let (status, kind, message) = match subscribed {
+        Ok(()) => return plain(StatusCode::OK, "OK"),
+        Err(Refused::Invalid(problems)) => (StatusCode::BAD_REQUEST, "ValidationError", problems),
+        Err(Refused::Closed) => {
+            (StatusCode::FORBIDDEN, "SubscriptionClosed", "Extensions subscribe during init only".to_owned())
+        }
+        Err(Refused::OtherApi) => {
+            let message = "The extension has subscribed by the other of the Telemetry and Logs APIs";
+            (StatusCode::FORBIDDEN, "Extension.AlreadySubscribed", message.to_owned())
+        }
+    };
+    json(status, serde_json::json!({"errorType": kind, "errorMessage": message}).to_string().into())
 }
 
 async fn register(api: &Api, headers: &HeaderMap, body: Incoming) -> Result<Answer, Refusal> {

@@ -82,8 +82,7 @@ async fn handle(api: &Api, request: Request<Incoming>) -> Answer {
         return extension::handle(api, path, &head, body).await;
     }
     if extension::SUBSCRIPTIONS.contains(&head.uri.path()) {
-        drop(read(body, 0).await);
-        return extension::no_subscriptions(head.uri.path());
+        return extension::subscribe(api, &head, body).await;
     }
     let Some(path) = head.uri.path().strip_prefix(BASE) else {
         return if head.uri.path() == "/2018-06-01/ping" { plain(StatusCode::OK, "pong") } else { not_found() };

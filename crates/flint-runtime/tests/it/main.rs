@@ -9,6 +9,7 @@ mod inits;
 mod logs;
 mod pool;
 mod streams;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -68,8 +69,16 @@ fn main() {
         let sandboxes = Sandboxes::new(channel, options).unwrap();
         let world = Arc::new(World::new(sandboxes));
         let mut failed = 0;
-        for (name, test) in
-            [endings::TESTS, inits::TESTS, logs::TESTS, pool::TESTS, streams::TESTS, extensions::TESTS].concat()
+        for (name, test) in [
+            endings::TESTS,
+            inits::TESTS,
+            logs::TESTS,
+            pool::TESTS,
+            streams::TESTS,
+            extensions::TESTS,
+            telemetry::TESTS,
+        ]
+        .concat()
         {
             if !names.is_empty() && !names.iter().any(|n| name.contains(n.as_str())) {
                 continue;

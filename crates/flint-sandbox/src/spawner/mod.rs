@@ -232,6 +232,7 @@ impl Spawner {
             Request::Unpack(unpack) => self.unpack(&unpack, given, began_ns),
             Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops),
             Request::KillSlot { slot } => self.slots.kill(slot, &self.tops),
+            Request::Socket { slot } => self.slots.socket(slot, self.host_net.as_raw_fd()),
         };
         outcome.unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()))
     }

@@ -183,7 +183,7 @@ fn furnish(root: RawFd) -> io::Result<()> {
     let texts: [(&CStr, &[u8]); 9] = [
         (c"etc/passwd", passwd.as_bytes()),
         (c"etc/group", group.as_bytes()),
-        (c"etc/hosts", b"127.0.0.1 localhost\n::1 localhost\n"),
+        (c"etc/hosts", b"127.0.0.1 localhost sandbox sandbox.localdomain\n::1 localhost\n"),
         (c"etc/nsswitch.conf", b"passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"),
         (c"etc/resolv.conf", b""),
         (c"etc/host.conf", b"multi on\n"),

@@ -116,6 +116,18 @@ impl Slots {
         Ok((Reply::Done, Vec::new()))
     }
 
+    /// A TCP socket for the server in the namespace of a slot that is in use. All that it can reach is what listens there.
+    pub fn socket(&mut self, index: u32, host_net: RawFd) -> Answer {
+        let slot = self.get(index)?;
+        if !slot.used {
+            return Err(Failure { stage: Stage::Request, errno: libc::ENOENT });
+        }
+        process::set_ns(slot.net.as_raw_fd(), libc::CLONE_NEWNET).at(Stage::Net)?;
+        let made = socket::tcp();
+        process::set_ns(host_net, libc::CLONE_NEWNET).at(Stage::Net)?;
+        Ok((Reply::Done, vec![made.at(Stage::Net)?]))
+    }
+
     /// Kills what is left in the slot and takes it down, now or when it is empty.
     pub fn destroy(&mut self, index: u32, tops: &Tops) -> Answer {
         let slot = self.live.remove(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })?;

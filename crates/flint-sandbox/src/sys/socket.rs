@@ -106,13 +106,18 @@ pub fn receive(socket: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<Owned
     Ok((n, fds))
 }
 
-/// A TCP listener on loopback in the calling thread's network namespace.
-pub fn listen_loopback(port: u16, backlog: libc::c_int) -> io::Result<OwnedFd> {
+/// A TCP socket in the calling thread's network namespace.
+pub fn tcp() -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no pointers.
     let fd = check_int(unsafe { libc::socket(libc::AF_INET, kind, 0) })?;
     // SAFETY: the kernel has just made it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A TCP listener on loopback in the calling thread's network namespace.
+pub fn listen_loopback(port: u16, backlog: libc::c_int) -> io::Result<OwnedFd> {
+    let socket = tcp()?;
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: port.to_be(),

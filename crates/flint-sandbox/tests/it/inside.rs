@@ -19,6 +19,7 @@ tests! {
     tmp_has_limits_in_bytes_and_files,
     code_layer_and_root_files_are_there_and_read_only,
     the_runtime_api_listener_is_reached_from_inside,
+    what_listens_inside_is_reached_from_the_server,
     an_environment_is_exactly_what_was_given,
 }
 
@@ -381,4 +382,31 @@ async fn an_environment_is_exactly_what_was_given(world: Arc<World>) {
     launch.env = vec![("A".into(), "b c=d\nnext".into()), ("EMPTY".into(), "".into())];
     let (_, out, _) = run(&world, launch).await;
     assert_eq!(out, "A=b c=d\nnext\nEMPTY=\n");
+}
+
+async fn what_listens_inside_is_reached_from_the_server(world: Arc<World>) {
+    let script = "import socket; s = socket.create_server(('sandbox.localdomain', 4243)); c, _ = s.accept(); \
+                  c.sendall(b'hello'); print(c.recv(5).decode())";
+    let sandbox = world.sandboxes.launch(launch(world.root, &["/usr/bin/python3", "-c", script])).await.unwrap();
+    let reach = sandbox.reach();
+    assert_eq!(reach.connect(0).await.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    let began = tokio::time::timeout(crate::PATIENCE, async {
+        loop {
+            match reach.connect(4243).await {
+                Ok(connection) => break connection,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}"),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    let mut connection = began.await.expect("it listens in time");
+    let mut word = [0; 5];
+    connection.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"hello");
+    // Not the host's own network, where the same port may be anybody's.
+    assert!(connection.peer_addr().unwrap().ip().is_loopback());
+    connection.write_all(b"hello").await.unwrap();
+    assert_eq!(sandbox.exited().await.how, How::Code(0));
+    sandbox.gone().await;
+    assert_eq!(reach.connect(4243).await.unwrap_err().kind(), std::io::ErrorKind::NotConnected);
 }
