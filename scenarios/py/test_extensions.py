@@ -124,6 +124,7 @@ def test_a_subscriber_hears_all_and_then_the_end(fresh):
     assert told == asked, "each once and in order"
     last = [at for at, line in enumerate(lines) if line.startswith("HEARD ")][-1]
     assert last < lines.index("BYE spindown") < lines.index("GONE"), "what was due came before the end"
+    flint.figure("telemetry_invocations_in_order", len(told))
 
 
 def test_subscriptions_of_strangers_are_refused(shared, functions, name):

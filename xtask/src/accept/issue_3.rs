@@ -46,15 +46,12 @@ pub const LINES: &[Line] = &[
     Line {
         number: "4",
         text: "an extension and a telemetry subscriber get every event in order over 1,000 invocations; SHUTDOWN comes first",
-        checks: &[
-            check("extension", Scenarios(&["test_extensions.py"]), 300),
-            Check {
-                name: "telemetry subscriber",
-                run: Scenarios(&["test_extensions.py"]),
-                limit_s: 300,
-                bounds: &[Bound::AtLeast("telemetry_invocations_in_order", 1000.0)],
-            },
-        ],
+        checks: &[Check {
+            name: "extensions and telemetry",
+            run: Scenarios(&["test_extensions.py"]),
+            limit_s: 300,
+            bounds: &[Bound::AtLeast("telemetry_invocations_in_order", 1000.0)],
+        }],
     },
     Line {
         number: "5",
