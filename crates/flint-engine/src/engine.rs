@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use flint_base::Clock;
 use flint_kit::Links;
-use flint_runtime::{Catalog, EnvironmentSpec, Environments, Match};
+use flint_runtime::{Answer, Catalog, EnvironmentSpec, Environments, Match};
 use flint_sandbox::Sandboxes;
 use flint_store::{BlobHash, Blobs, Store};
 use tokio::sync::Notify;
@@ -217,9 +217,9 @@ impl Engine {
     }
 
     /// Takes an environment back after a call.
-    pub(crate) fn release(&self, pool: &Pool, leased: Leased, reusable: bool) {
-        leased.note_call(self.clock.now());
-        let unwanted = if reusable { pool.give_back(leased, self.clock.monotonic()) } else { Some(leased) };
+    pub(crate) fn release(&self, pool: &Pool, leased: Leased, answer: &Answer) {
+        leased.note_call(self.clock.now(), answer.memory_used);
+        let unwanted = if answer.reusable { pool.give_back(leased, self.clock.monotonic()) } else { Some(leased) };
         match unwanted {
             Some(leased) => {
                 tokio::spawn(leased.close());

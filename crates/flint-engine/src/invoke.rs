@@ -84,11 +84,9 @@ impl Invoker for Handle {
         if run.invocation.mode == InvokeMode::Streaming {
             return Ok(streaming::run(run).await?);
         }
-        // A task of its own: a caller that hangs up doesn't take the environment with it.
-        match tokio::spawn(run.run()).await {
-            Ok(outcome) => Ok(outcome?),
-            Err(panic) => Err(Fault::server(500, "ServiceException", "internal error").because(panic)),
-        }
+        // In the caller's own task: one that is dropped half-way takes its environment along, which is then killed, and
+        // gives the permit back. The wire never does so; it lets a call end whose caller has hung up.
+        Ok(Box::pin(run.run()).await?)
     }
 }
 
@@ -119,7 +117,7 @@ impl Run {
         self.record(&leased, &answer, started);
         let took = self.engine.clock.monotonic().saturating_sub(self.arrived);
         self.runnable.stats.ran(took, answer.function_error.is_some(), cold);
-        self.engine.release(&self.runnable.pool, leased, answer.reusable);
+        self.engine.release(&self.runnable.pool, leased, &answer);
         answer
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use flint_base::Timestamp;
-use flint_model::{FunctionName, Place};
+use flint_model::{ByteCount, FunctionName, Place};
 use flint_runtime::{ColdStart, Environment, EnvironmentSpec};
 use futures_util::FutureExt;
 
@@ -112,9 +112,9 @@ impl Leased {
     }
 
     /// Notes a finished call on the card.
-    pub(crate) fn note_call(&self, now: Timestamp) {
+    pub(crate) fn note_call(&self, now: Timestamp, memory_used: ByteCount) {
         self.card.last_used_ms.store(millis(now), Ordering::Relaxed);
-        self.card.memory_bytes.store(self.environment.memory_used().bytes(), Ordering::Relaxed);
+        self.card.memory_bytes.store(memory_used.bytes(), Ordering::Relaxed);
         if self.card.invocations.fetch_add(1, Ordering::Relaxed) == 0 {
             *lock(&self.card.cold_start) = self.environment.cold_start();
         }

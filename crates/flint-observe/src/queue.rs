@@ -17,7 +17,7 @@ use crate::Error;
 const REQUESTS_MAX: usize = 4096;
 /// How long output may wait for company. A writer that woke for every call would cost each of them a switch of threads.
 /// Whoever reads or writes by request is served at once, and takes along what waits.
-const LINGER: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(20);
 /// Output that is worth a write of its own.
 const LINGER_BYTES: usize = 256 * 1024;
 /// Bytes that a line costs beside its message, so that empty lines fill the queue too.

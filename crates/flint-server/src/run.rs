@@ -201,7 +201,8 @@ fn engine_options(options: &Options) -> flint_engine::Options {
     flint_engine::Options {
         concurrency: options.concurrency,
         memory_budget_mb: options.memory_budget_mb.unwrap_or_else(privilege::memory_budget_mb),
-        freeze_after: Duration::from_millis(5),
+        // Longer than the gaps between calls of a busy function, so that its environments are not frozen in between.
+        freeze_after: Duration::from_millis(20),
         idle_timeout: options.idle_timeout,
         init_limit: options.init_limit,
         runtimes: match options.mode {
