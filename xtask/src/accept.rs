@@ -56,7 +56,9 @@ pub fn run(args: &[String]) -> Result<()> {
         other => bail!("no acceptance table for issue {other}"),
     };
     let folder = trial::target_dir()?.join("accept");
-    std::fs::create_dir_all(&folder)?;
+    // Logs and figures of one issue do not stand in for those of another.
+    let logs = folder.join(&options.issue);
+    std::fs::create_dir_all(&logs)?;
     // One line alone leaves what is known of the others.
     let keep = options.resume || options.only.is_some();
     let mut state = State::load(&folder.join(format!("{}.json", options.issue)), keep)?;
@@ -73,7 +75,7 @@ pub fn run(args: &[String]) -> Result<()> {
             let spent = began.elapsed();
             let fits = options.minutes.is_none_or(|minutes| spent + Duration::from_secs(check.limit_s) <= minutes);
             if wanted && fits && !(options.resume && state.passed(&key)) {
-                let record = perform(check, &flint, &folder, &key)?;
+                let record = perform(check, &flint, &logs, &key)?;
                 state.keep(&key, record)?;
             }
             let shown = state.show(&key);
@@ -84,7 +86,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let (pass, not_run) = state.totals(lines);
     println!("\n{pass} passed, {failed} failed, {not_run} not run (issue {})", options.issue);
     if failed > 0 {
-        bail!("{failed} check(s) failed; their output is in {}", folder.display());
+        bail!("{failed} check(s) failed; their output is in {}", logs.display());
     }
     Ok(())
 }
