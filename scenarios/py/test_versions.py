@@ -175,3 +175,23 @@ def test_versions_and_aliases_survive_a_restart(data):
         limits = client.get_account_settings()["AccountLimit"]
         assert limits["UnreservedConcurrentExecutions"] == 995
         assert client.publish_version(FunctionName="kept")["Version"] == "2"
+
+
+def test_a_caller_that_hangs_up_leaves_the_environment_whole(shared, functions, name):
+    """The call ends as it would, and the next one finds the same environment, with its state."""
+    shared.create(
+        functions, name,
+        "import time\nn = 0\ndef handler(event, context):\n    global n\n    n += 1\n    time.sleep(event.get('s', 0))\n    return n\n",
+        Timeout=10,
+    )
+    assert json.load(functions.invoke(FunctionName=name, Payload="{}")["Payload"]) == 1
+    hasty = shared.client("lambda", timeout=0.5)
+    with pytest.raises(botocore.exceptions.ReadTimeoutError):
+        hasty.invoke(FunctionName=name, Payload='{"s": 1.5}')
+
+    def calls():
+        return [one["Invocations"] for one in json.loads(shared.run("ps", name, "--data", str(shared.data), "--json").stdout)]
+
+    flint.until(lambda: calls() == [2], 10, "the call of the lost caller has ended")
+    assert json.load(functions.invoke(FunctionName=name, Payload="{}")["Payload"]) == 3
+    assert calls() == [3]
