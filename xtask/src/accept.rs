@@ -5,6 +5,7 @@
 
 mod issue_2;
 mod issue_3;
+mod issue_4;
 mod state;
 
 use std::fs::File;
@@ -53,6 +54,7 @@ pub fn run(args: &[String]) -> Result<()> {
     let lines = match options.issue.as_str() {
         "2" => issue_2::LINES,
         "3" => issue_3::LINES,
+        "4" => issue_4::LINES,
         other => bail!("no acceptance table for issue {other}"),
     };
     let folder = trial::target_dir()?.join("accept");
