@@ -1,0 +1,100 @@
+//! One slot's directories: its limits and its files.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::layout::Roles;
+use crate::sys::fds;
+
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) roles: Roles,
+    pub(super) top: usize,
+    /// Open until the launch: a live sandbox costs the spawner as few descriptors as can be.
+    pub(super) dir: Option<OwnedFd>,
+}
+
+/// One slot's directories.
+#[derive(Debug)]
+pub struct Group {
+    pub(super) name: CString,
+    pub(super) parts: Vec<Part>,
+}
+
+/// The limits of one launch.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub memory: u64,
+    pub pids: u32,
+}
+
+impl Group {
+    /// The directory of the hierarchy with `role`.
+    pub fn dir(&self, role: Roles) -> Option<RawFd> {
+        self.parts.iter().find(|p| p.roles.has(role))?.dir.as_ref().map(AsRawFd::as_raw_fd)
+    }
+
+    /// Closes the directories; from now on the group can only be killed and removed.
+    pub fn close(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.dir = None);
+    }
+
+    fn is_unified(&self, role: Roles) -> bool {
+        self.parts.iter().any(|p| p.roles.has(role) && p.roles.has(Roles::UNIFIED))
+    }
+
+    /// A file of the hierarchy with `role`: its version 1 name or its version 2 name, whichever applies.
+    pub fn open(&self, role: Roles, v1: &CStr, v2: &CStr, flags: libc::c_int) -> Option<OwnedFd> {
+        let name = if self.is_unified(role) { v2 } else { v1 };
+        fds::open_at(self.dir(role)?, name, flags, 0).ok()
+    }
+
+    pub fn memory_is_v1(&self) -> bool {
+        self.dir(Roles::MEMORY).is_some() && !self.is_unified(Roles::MEMORY)
+    }
+
+    /// The `tasks` files of the version 1 hierarchies, which the child joins by writing "0".
+    pub fn open_tasks(&self) -> io::Result<Vec<OwnedFd>> {
+        self.parts
+            .iter()
+            .filter(|p| !p.roles.has(Roles::UNIFIED))
+            .filter_map(|p| p.dir.as_ref())
+            .map(|dir| fds::open_at(dir.as_raw_fd(), c"tasks", libc::O_WRONLY, 0))
+            .collect()
+    }
+
+    /// Writes the limits. Memory and processes must hold; the CPU weight is as good as the host lets it be.
+    ///
+    /// The weight follows the reference's rule that 1,769 MB of memory stand for one CPU.
+    pub fn limit(&self, limits: Limits) -> io::Result<()> {
+        let mib = limits.memory >> 20;
+        let memory = self.dir(Roles::MEMORY).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+        let bytes = limits.memory.to_string();
+        if self.is_unified(Roles::MEMORY) {
+            fds::put(memory, c"memory.max", &bytes)?;
+            fds::put(memory, c"memory.swap.max", "0").or_else(absent_is_fine)?;
+            fds::put(memory, c"memory.oom.group", "1")?;
+        } else {
+            fds::put(memory, c"memory.limit_in_bytes", &bytes)?;
+            fds::put(memory, c"memory.memsw.limit_in_bytes", &bytes).or_else(absent_is_fine)?;
+        }
+        if let Some(dir) = self.dir(Roles::PIDS) {
+            fds::put(dir, c"pids.max", &limits.pids.to_string())?;
+        }
+        if let Some(dir) = self.dir(Roles::CPU) {
+            if self.is_unified(Roles::CPU) {
+                let weight = (mib * 100 / 1769).clamp(1, 10_000);
+                fds::put(dir, c"cpu.weight", &weight.to_string())?;
+            } else {
+                let shares = (mib * 1024 / 1769).clamp(2, 262_144);
+                fds::put(dir, c"cpu.shares", &shares.to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
