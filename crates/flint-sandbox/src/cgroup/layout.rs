@@ -122,9 +122,10 @@ impl Layout {
         self.hierarchies.iter().find(|h| h.roles.has(role))
     }
 
-    /// The hierarchy whose root holds the locks that servers of this host share.
+    /// The hierarchy whose root holds the locks that servers of this host share: that of the memory controller, because
+    /// a server that does not see a version 2 tree without controllers must still meet those that do.
     pub fn lock_home(&self) -> Option<&Path> {
-        self.find(Roles::UNIFIED).or_else(|| self.find(Roles::MEMORY)).map(|h| h.mount.as_path())
+        self.find(Roles::MEMORY).or_else(|| self.find(Roles::UNIFIED)).map(|h| h.mount.as_path())
     }
 }
 
@@ -185,7 +186,7 @@ mod tests {
         );
         assert!(!memory.unified());
         assert_eq!(layout.find(Roles::CPUACCT).unwrap().mount, Path::new("/sys/fs/cgroup/cpu,acct x"));
-        assert_eq!(layout.lock_home(), Some(Path::new("/sys/fs/cgroup/unified")));
+        assert_eq!(layout.lock_home(), Some(Path::new("/sys/fs/cgroup/memory")));
         assert_eq!(layout.hierarchies.len(), 5);
     }
 
