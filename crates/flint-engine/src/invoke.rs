@@ -96,6 +96,9 @@ impl Run {
         let tail = self.invocation.tail;
         let version = self.runnable.pool.spec.version.clone();
         let answer = self.conduct(leased, None).await;
+        if answer.end == End::Platform {
+            return Err(lost(&answer));
+        }
         Ok(Outcome {
             status: 200,
             payload: Body::Whole(answer.payload),
@@ -167,6 +170,7 @@ impl Run {
             End::Ok => journal::Outcome::Succeeded,
             End::Timeout | End::InitTimeout => journal::Outcome::TimedOut,
             End::OutOfMemory => journal::Outcome::OutOfMemory,
+            End::Platform => journal::Outcome::Unknown,
             End::FunctionError | End::Exit | End::InitError | End::TooLarge => journal::Outcome::FunctionError,
         };
         let lineage = self.invocation.lineage;
@@ -183,6 +187,11 @@ impl Run {
             ..journal::Entry::new(self.place.clone(), lineage, journal::Kind::Finished, now)
         });
     }
+}
+
+/// What is ours to answer for is no document of the function's.
+fn lost(answer: &Answer) -> Error {
+    Error::Sandbox(String::from_utf8_lossy(&answer.payload).into_owned())
 }
 
 fn dry_run(runnable: &Runnable) -> Outcome {

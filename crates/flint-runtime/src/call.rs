@@ -51,6 +51,8 @@ pub enum End {
     InitTimeout,
     /// The answer was larger than [`Call::max_response`].
     TooLarge,
+    /// Flint's own doing: no sandbox could be made, or it was lost. Whether the function ran is unknown.
+    Platform,
 }
 
 /// What an invocation gave.

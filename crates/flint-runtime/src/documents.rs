@@ -56,7 +56,7 @@ pub(crate) fn exit_type(exit: Exit) -> &'static str {
     match exit.how {
         _ if exit.oom => OUT_OF_MEMORY,
         How::SetupFailed { stage: Stage::Exec, .. } => INVALID_ENTRYPOINT,
-        How::SetupFailed { .. } => UNKNOWN,
+        How::SetupFailed { .. } | How::Abandoned => UNKNOWN,
         How::Code(_) | How::Signal(_) => EXIT_ERROR,
     }
 }
@@ -68,6 +68,7 @@ pub(crate) fn exited(id: RequestId, exit: Exit, bootstrap: bool) -> Document {
         How::Code(0) => "Runtime exited without providing a reason".to_owned(),
         How::Code(code) => format!("Runtime exited with error: exit status {code}"),
         How::Signal(signal) => format!("Runtime exited with error: signal: {}", signal_name(signal)),
+        How::Abandoned => "the sandbox was lost".to_owned(),
         How::SetupFailed { stage: Stage::Exec, errno: 2 } if bootstrap => {
             "Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]".to_owned()
         }

@@ -333,10 +333,11 @@ fn end_of(ended: &Ended) -> End {
         Ended::Failed(_) => End::FunctionError,
         Ended::TooLarge { .. } => End::TooLarge,
         Ended::Timeout => End::Timeout,
+        Ended::NoSandbox(_)
+        | Ended::Exit(Exit { how: How::Abandoned, .. })
+        | Ended::InitFailed { cause: Cause::Exit(Exit { how: How::Abandoned, .. }), .. } => End::Platform,
         Ended::Exit(exit) if exit.oom => End::OutOfMemory,
-        Ended::Exit(Exit { how: How::SetupFailed { .. }, .. }) | Ended::InitFailed { .. } | Ended::NoSandbox(_) => {
-            End::InitError
-        }
+        Ended::Exit(Exit { how: How::SetupFailed { .. }, .. }) | Ended::InitFailed { .. } => End::InitError,
         Ended::Exit(_) | Ended::Truncated | Ended::ExtensionFailed(_) => End::Exit,
         Ended::InitTimedOut => End::InitTimeout,
     }

@@ -157,6 +157,8 @@ pub enum How {
     Signal(i32),
     /// It never ran: this step of the set-up failed with this error number.
     SetupFailed { stage: Stage, errno: i32 },
+    /// The spawner died and took the sandbox along: nothing that the workload did.
+    Abandoned,
 }
 
 /// How long each step from request to `execve` took, by the kernel's monotonic clock.

@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     shared: Arc<Shared>,
     /// The slot is being given back; its number may soon be another sandbox's.
     leaving: Mutex<bool>,
+    /// What was written last. Held over the write, so that both stay in the same order.
+    frozen: Mutex<bool>,
 }
 
 impl Inner {
@@ -84,7 +86,12 @@ impl Inner {
         }
     }
 
+    /// Writes only what changes something: every call thaws, and a write takes a lock that all cgroups share.
     fn set_frozen(&self, frozen: bool) -> io::Result<()> {
+        let mut was = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        if *was == frozen {
+            return Ok(());
+        }
         let files = &self.files;
         let Some(file) = &files.freeze else { return Err(io::ErrorKind::Unsupported.into()) };
         let text: &[u8] = match (files.form.freezer_v1, frozen) {
@@ -93,7 +100,9 @@ impl Inner {
             (false, true) => b"1",
             (false, false) => b"0",
         };
-        fds::write_all(file.as_raw_fd(), text)
+        fds::write_all(file.as_raw_fd(), text)?;
+        *was = frozen;
+        Ok(())
     }
 
     /// The spawner is gone and its children have been killed; what an old freezer holds has to be let go to die.
@@ -164,6 +173,7 @@ impl Sandbox {
             commands: started.commands,
             shared: started.shared,
             leaving: Mutex::new(false),
+            frozen: Mutex::new(false),
         });
         inner.shared.register(&inner);
         Ok(Self { inner: Some(inner), listener, output })
@@ -355,7 +365,8 @@ async fn read_status(inner: &Inner, mut status: pipe::Receiver, began_ns: u64) -
             None => break,
         }
     }
-    How::Signal(libc::SIGKILL)
+    // The kernel closes a dying spawner's channel before it kills the spawner's children, so this can't come too early.
+    if inner.shared.spawner_is_gone() { How::Abandoned } else { How::Signal(libc::SIGKILL) }
 }
 
 fn phases(began_ns: u64, stamps: [u64; 6]) -> Phases {

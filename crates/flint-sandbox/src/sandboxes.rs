@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, Interest};
@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub idle: AtomicUsize,
     pub leaving: AtomicUsize,
     next_id: AtomicU64,
+    /// The channel once more, to ask whether its other end is still there.
+    channel: OnceLock<OwnedFd>,
     /// Who to kill when the spawner is gone.
     sandboxes: Mutex<HashMap<u64, Weak<Inner>>>,
 }
@@ -79,6 +81,13 @@ impl Shared {
             all.retain(|_, weak| weak.strong_count() > 0);
         }
         all.insert(inner.id, Arc::downgrade(inner));
+    }
+
+    /// Whether the spawner has died, as the kernel knows it at this moment.
+    pub fn spawner_is_gone(&self) -> bool {
+        let Some(channel) = self.channel.get() else { return false };
+        fds::poll_one(channel.as_raw_fd(), libc::POLLRDHUP, 0)
+            .is_ok_and(|seen| seen & (libc::POLLRDHUP | libc::POLLHUP) != 0)
     }
 
     fn abandon_all(&self) {
@@ -101,11 +110,12 @@ impl Sandboxes {
     /// `options` are those that the spawner was started with.
     pub fn new(channel: SpawnerChannel, options: Options) -> Result<Self, Error> {
         fds::set_nonblocking(channel.fd.as_raw_fd()).map_err(Error::Channel)?;
+        let shared = Arc::new(Shared::default());
+        shared.channel.set(channel.fd.try_clone().map_err(Error::Channel)?).expect("it was made just now");
         let socket = fds::watch(channel.fd, Interest::READABLE | Interest::WRITABLE).map_err(Error::Channel)?;
         // As many as launches can wait at once; more callers wait in `send`.
         let (commands, inbox) = mpsc::channel(1024);
         let (gone_sender, gone) = watch::channel(false);
-        let shared = Arc::new(Shared::default());
         let driver = Driver {
             socket,
             inbox,

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use flint_kit::{Body, Doc, Event, Fault, Outcome};
-use flint_runtime::{Answer, ResponseStream, response_stream};
+use flint_runtime::{Answer, End, ResponseStream, response_stream};
 use futures_util::stream;
 use tokio::sync::oneshot;
 
@@ -44,7 +44,13 @@ pub(super) async fn run(run: Run) -> Result<Outcome, Error> {
     begins.await.map_err(gone)??;
     let state = match chunks.head().await {
         Some(_) => State::Open(chunks, ends),
-        None => State::Closing(ends.await.map_err(gone)?),
+        None => {
+            let answer = ends.await.map_err(gone)?;
+            if answer.end == End::Platform {
+                return Err(super::lost(&answer));
+            }
+            State::Closing(answer)
+        }
     };
     Ok(Outcome {
         status: 200,
