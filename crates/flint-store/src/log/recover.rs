@@ -6,6 +6,7 @@
 //! damaged, and the store refuses to open.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
@@ -42,29 +43,76 @@ pub(crate) fn replay(files: &Files, mark: Mark, state: &mut State) -> Result<Tai
         return Err(damaged(files, format!("the log should begin with segment {first}, {found}")));
     }
     let mut replay = Replay { files, state, decoder: Decoder::default() };
-    let mut number = first;
-    let mut bytes = Vec::new();
-    replay.load(number, &mut bytes)?;
-    let mut offset = usize::try_from(mark.offset).unwrap_or(usize::MAX);
-    let (offset, end) = loop {
-        offset = replay.segment(number, offset, &bytes)?;
-        let end = files.lsn(number, offset as u64);
-        if !numbers.contains(&(number + 1)) {
-            break (offset, end);
+    let mut window = Window::open(files, first)?;
+    let mut offset = mark.offset;
+    let end = loop {
+        offset = replay.segment(&mut window, offset)?;
+        let end = files.lsn(window.number, offset);
+        if !numbers.contains(&(window.number + 1)) {
+            break end;
         }
-        let mut next = Vec::new();
-        replay.load(number + 1, &mut next)?;
-        if !replay.continues(number + 1, &next, end) {
-            break (offset, end);
+        let mut next = Window::open(files, window.number + 1)?;
+        if !replay.continues(&mut next, end)? {
+            break end;
         }
-        (number, bytes, offset) = (number + 1, next, 0);
+        (window, offset) = (next, 0);
     };
-    replay.search_beyond(number, &bytes, offset, end)?;
+    replay.search_beyond(&mut window, offset, end)?;
+    let number = window.number;
     for later in numbers.iter().filter(|n| **n > number) {
-        replay.load(*later, &mut bytes)?;
-        replay.search_beyond(*later, &bytes, 0, end)?;
+        window.move_to(files, *later)?;
+        replay.search_beyond(&mut window, 0, end)?;
     }
-    open_tail(files, number, offset as u64)
+    open_tail(files, number, offset)
+}
+
+/// What is read at once. A segment is looked at in such pieces, so that a start takes no memory that it does not need later.
+const WINDOW: usize = 256 << 10;
+
+/// A segment seen through a window that follows its reader.
+struct Window {
+    number: u64,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    /// Offset of the window's first byte.
+    start: u64,
+    bytes: Vec<u8>,
+    /// How many of them were read: fewer than there are at the file's end.
+    len: usize,
+}
+
+impl Window {
+    fn open(files: &Files, number: u64) -> Result<Self, Error> {
+        let path = files.path(number);
+        let file = files.disk.open(&path, Mode::Read).map_err(Error::io("cannot open", &path))?;
+        Ok(Self { number, path, file, start: 0, bytes: vec![0; WINDOW], len: 0 })
+    }
+
+    /// The same window, on another segment.
+    fn move_to(&mut self, files: &Files, number: u64) -> Result<(), Error> {
+        let bytes = std::mem::take(&mut self.bytes);
+        *self = Self { bytes, ..Self::open(files, number)? };
+        Ok(())
+    }
+
+    /// At least `want` bytes from `offset` on, fewer only at the file's end.
+    fn at(&mut self, offset: u64, want: usize) -> Result<&[u8], Error> {
+        let inside = |start: u64| offset.checked_sub(start).and_then(|skip| usize::try_from(skip).ok());
+        let held = inside(self.start).filter(|skip| skip.checked_add(want).is_some_and(|end| end <= self.len));
+        let skip = match held {
+            Some(skip) => skip,
+            None => {
+                if self.bytes.len() < want {
+                    self.bytes.resize(want, 0);
+                }
+                self.len = read_full(&*self.file, &mut self.bytes, offset)
+                    .map_err(Error::io("cannot read", &self.path))?;
+                self.start = offset;
+                0
+            }
+        };
+        Ok(&self.bytes[skip..self.len])
+    }
 }
 
 struct Replay<'a> {
@@ -74,27 +122,29 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn load(&self, number: u64, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        let path = self.files.path(number);
-        let size = usize::try_from(self.files.segment).unwrap_or(usize::MAX);
-        let file = self.files.disk.open(&path, Mode::Read).map_err(Error::io("cannot open", &path))?;
-        bytes.resize(size, 0);
-        let len = read_full(&*file, bytes, 0).map_err(Error::io("cannot read", &path))?;
-        bytes.truncate(len);
-        Ok(())
-    }
-
     /// Applies a segment's frames from `offset` on; returns the offset of the first that is not one.
-    fn segment(&mut self, number: u64, mut offset: usize, bytes: &[u8]) -> Result<usize, Error> {
-        let seed = self.files.seed();
-        while let Some(rest) = bytes.get(offset..) {
-            let lsn = self.files.lsn(number, offset as u64);
-            let Some(header) = Header::read(seed, lsn, rest) else { break };
-            let Some(body) = header.body(seed, rest) else { break };
+    fn segment(&mut self, window: &mut Window, mut offset: u64) -> Result<u64, Error> {
+        while let Some(header) = self.header(window, offset)? {
+            let Some(body) = self.body(window, offset, &header)? else { break };
             self.apply(&header, body)?;
-            offset += usize::try_from(header.padded_len()).unwrap_or(usize::MAX);
+            offset += header.padded_len();
         }
         Ok(offset)
+    }
+
+    fn header(&self, window: &mut Window, offset: u64) -> Result<Option<Header>, Error> {
+        let lsn = self.files.lsn(window.number, offset);
+        Ok(Header::read(self.files.seed(), lsn, window.at(offset, BLOCK)?))
+    }
+
+    /// The frame's body, if it is intact. A length that leaves the segment is not.
+    fn body<'w>(&self, window: &'w mut Window, offset: u64, header: &Header) -> Result<Option<&'w [u8]>, Error> {
+        let len = header.padded_len();
+        if len > self.files.segment.saturating_sub(offset) {
+            return Ok(None);
+        }
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        Ok(header.body(self.files.seed(), window.at(offset, len)?))
     }
 
     fn apply(&mut self, header: &Header, mut body: &[u8]) -> Result<(), Error> {
@@ -112,19 +162,21 @@ impl Replay<'_> {
     }
 
     /// True if the segment's first frame was written when the log ended at `end`.
-    fn continues(&self, number: u64, bytes: &[u8], end: Lsn) -> bool {
-        let seed = self.files.seed();
-        Header::read(seed, self.files.lsn(number, 0), bytes)
-            .is_some_and(|header| header.durable == end && header.body(seed, bytes).is_some())
+    fn continues(&self, window: &mut Window, end: Lsn) -> Result<bool, Error> {
+        match self.header(window, 0)? {
+            Some(header) if header.durable == end => Ok(self.body(window, 0, &header)?.is_some()),
+            _ => Ok(false),
+        }
     }
 
     /// Refuses if a frame at or behind `offset` knows of durable data beyond `end`.
-    fn search_beyond(&self, number: u64, bytes: &[u8], offset: usize, end: Lsn) -> Result<(), Error> {
-        for at in (offset..bytes.len().max(offset)).step_by(BLOCK) {
-            let lsn = self.files.lsn(number, at as u64);
-            match Header::read(self.files.seed(), lsn, &bytes[at..]) {
-                Some(header) if header.durable > end => return Err(self.damaged_at(end, "is not intact")),
-                _ => {}
+    fn search_beyond(&self, window: &mut Window, offset: u64, end: Lsn) -> Result<(), Error> {
+        for at in (offset..self.files.segment).step_by(BLOCK) {
+            if self.header(window, at)?.is_some_and(|header| header.durable > end) {
+                return Err(self.damaged_at(end, "is not intact"));
+            }
+            if window.len == 0 {
+                break; // the file ends before the segment does
             }
         }
         Ok(())
