@@ -105,8 +105,8 @@ impl Window {
                 if self.bytes.len() < want {
                     self.bytes.resize(want, 0);
                 }
-                self.len = read_full(&*self.file, &mut self.bytes, offset)
-                    .map_err(Error::io("cannot read", &self.path))?;
+                self.len =
+                    read_full(&*self.file, &mut self.bytes, offset).map_err(Error::io("cannot read", &self.path))?;
                 self.start = offset;
                 0
             }
