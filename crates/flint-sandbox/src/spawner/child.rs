@@ -18,6 +18,8 @@ use crate::sys::{fds, monotonic_ns, mount, process};
 
 /// What every child of the spawner goes through.
 pub struct Confinement<'a> {
+    /// The mount namespace of the root.
+    pub root: RawFd,
     pub tasks: &'a [OwnedFd],
     pub net: RawFd,
     pub uid: u32,
@@ -76,6 +78,7 @@ pub extern "C" fn run(plan: &Plan<'_>) -> ! {
 
 fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {
     let confinement = &plan.confinement;
+    let procs = enter(confinement)?;
     join(confinement)?;
     stamps[2] = monotonic_ns();
     if let Some(code) = plan.code {
@@ -87,9 +90,9 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     mount::mount_new(c"tmpfs", c"/tmp", flags, &plan.tmp_options).at(Stage::Tmp)?;
     mount::mount_new(c"tmpfs", c"/dev/shm", flags | libc::MS_NOEXEC, &plan.shm_options).at(Stage::Tmp)?;
-    mount_proc().at(Stage::Proc)?;
+    mount_proc(procs.inside).at(Stage::Proc)?;
     stamps[3] = monotonic_ns();
-    confine(confinement)?;
+    confine(confinement, procs.maps)?;
 
     arrange_descriptors(plan).at(Stage::Descriptors)?;
     // From here on failures go to the descriptor's new number.
@@ -113,6 +116,29 @@ fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infal
     }
 }
 
+/// Two instances of `/proc` of this pid namespace, attached nowhere yet.
+struct Procs {
+    /// The one that is mounted: read-only.
+    inside: OwnedFd,
+    /// Writable, and gone with its descriptor: only for this process' own maps.
+    maps: OwnedFd,
+}
+
+/// Goes into a copy of the root's mount namespace, with nothing of the host's behind it.
+///
+/// Where this process has rights over its own user namespace only, the kernel grants a new `/proc` just to those who see
+/// one already: so both are made before.
+fn enter(confinement: &Confinement<'_>) -> Result<Procs, Failure> {
+    let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC;
+    let procs = Procs {
+        inside: mount::new_fs(c"proc", &[], attributes | mount::RDONLY).at(Stage::Proc)?,
+        maps: mount::new_fs(c"proc", &[], attributes).at(Stage::Proc)?,
+    };
+    process::set_ns(confinement.root, libc::CLONE_NEWNS).at(Stage::Enter)?;
+    process::unshare(libc::CLONE_NEWNS).at(Stage::Enter)?;
+    Ok(procs)
+}
+
 /// Cgroups, network and cgroup namespace.
 fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
     // This copy would keep the lifeline open.
@@ -127,9 +153,7 @@ fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
 }
 
 /// A fresh, read-only `/proc` of this pid namespace, with what tells of the host masked.
-fn mount_proc() -> io::Result<()> {
-    let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
-    let proc = mount::new_fs(c"proc", &[], attributes)?;
+fn mount_proc(proc: OwnedFd) -> io::Result<()> {
     mount::attach(proc.as_raw_fd(), libc::AT_FDCWD, c"/proc")?;
     let null = fds::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
     if !fds::is_null_device(null.as_raw_fd())? {
@@ -168,7 +192,7 @@ fn cover(source: RawFd, path: &CStr, target: &CStr) -> io::Result<()> {
 }
 
 /// Limits, identity, user namespace, capabilities. Afterwards this process has no right over anything but its own.
-fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
+fn confine(confinement: &Confinement<'_>, proc: OwnedFd) -> Result<(), Failure> {
     process::set_hostname(confinement.hostname).at(Stage::Host)?;
     for (resource, most) in [
         (libc::RLIMIT_CORE, 0),
@@ -180,8 +204,6 @@ fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
     ] {
         process::limit_resource(resource, most).at(Stage::Host)?;
     }
-    // Not attached anywhere, writable, and gone with its descriptor: only for this process' own maps.
-    let proc = mount::new_fs(c"proc", &[], mount::NOSUID | mount::NODEV | mount::NOEXEC).at(Stage::UserNamespace)?;
     process::become_user(confinement.uid, confinement.gid).at(Stage::Identity)?;
     process::unshare(libc::CLONE_NEWUSER).at(Stage::UserNamespace)?;
     // Only a dumpable process owns the files through which it sets its maps.
@@ -300,13 +322,15 @@ fn plan_archive() -> RawFd {
 
 fn confine_unpack(plan: &UnpackPlan<'_>) -> Result<(), Failure> {
     process::set_name(c"flint-unpack");
+    let Procs { inside, maps } = enter(&plan.confinement)?;
+    drop(inside);
     join(&plan.confinement)?;
     mount::attach(plan.staging, libc::AT_FDCWD, root::STAGING).at(Stage::Code)?;
     // Files are 0644 whatever the caller's mask was.
     // SAFETY: no pointers.
     unsafe { libc::umask(0o022) };
     process::limit_resource(libc::RLIMIT_CPU, plan.request.cpu_seconds).at(Stage::Host)?;
-    confine(&plan.confinement)?;
+    confine(&plan.confinement, maps)?;
     let status = fds::dup_above(plan.confinement.status, ABOVE).at(Stage::Descriptors)?;
     let archive = fds::dup_above(plan.archive, ABOVE).at(Stage::Descriptors)?;
     fds::dup_onto(status.as_raw_fd(), STATUS).at(Stage::Descriptors)?;

@@ -53,6 +53,7 @@ impl Spawner {
         let text = |s: String| CString::new(s).expect("numbers hold no NUL");
         let plan = Plan {
             confinement: Confinement {
+                root,
                 tasks: &slot.tasks,
                 net: slot.net.as_raw_fd(),
                 uid: ids,
@@ -84,7 +85,7 @@ impl Spawner {
             cloned_ns: monotonic_ns(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run, &plan)?;
+        let (pid, pidfd) = clone_into(cgroup, child::run, &plan)?;
         slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
     }
@@ -106,6 +107,7 @@ impl Spawner {
         let (result, result_end) = fds::pipe().at(Stage::Clone)?;
         let plan = UnpackPlan {
             confinement: Confinement {
+                root,
                 tasks: &slot.tasks,
                 net: slot.net.as_raw_fd(),
                 uid: self.service.0,
@@ -121,7 +123,7 @@ impl Spawner {
             filters: self.filters.unpack(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run_unpack, &plan)?;
+        let (pid, pidfd) = clone_into(cgroup, child::run_unpack, &plan)?;
         slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
@@ -138,28 +140,13 @@ fn clone_directory(fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Clones a child that starts inside the mount namespace `root`, in its own copy of it, and comes back.
-fn clone_into<T>(
-    root: RawFd,
-    host_mounts: RawFd,
-    cgroup: Option<RawFd>,
-    child: extern "C" fn(&T) -> !,
-    plan: &T,
-) -> Result<(u32, OwnedFd), Failure> {
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    process::set_ns(root, libc::CLONE_NEWNS).at(Stage::Clone)?;
+/// Clones a child into namespaces of its own, and into `cgroup`. It enters its root by itself.
+fn clone_into<T>(cgroup: Option<RawFd>, child: extern "C" fn(&T) -> !, plan: &T) -> Result<(u32, OwnedFd), Failure> {
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     // SAFETY: the spawner has one thread; the child runs `child`, which does not return.
-    let forked = unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) };
-    if let Ok(Forked::Child) = forked {
-        child(plan)
-    }
-    if process::set_ns(host_mounts, libc::CLONE_NEWNS).is_err() {
-        // Stuck inside a root the spawner is of no use: end, and let the server and everything else end with it.
-        process::exit(1);
-    }
-    match forked.at(Stage::Clone)? {
+    match unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) }.at(Stage::Clone)? {
         Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        Forked::Child => unreachable!("the child has left above"),
+        Forked::Child => child(plan),
     }
 }
 
