@@ -37,6 +37,8 @@ pub struct Plan<'a> {
     pub confinement: Confinement<'a>,
     pub code: Option<RawFd>,
     pub layer: Option<RawFd>,
+    /// The file system of `/tmp`, detached; a tmpfs with these options where there is none.
+    pub tmp: Option<RawFd>,
     pub tmp_options: CString,
     pub shm_options: CString,
     pub null: RawFd,
@@ -88,7 +90,11 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
         mount::attach(layer, libc::AT_FDCWD, c"/opt").at(Stage::Code)?;
     }
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
-    mount::mount_new(c"tmpfs", c"/tmp", flags, &plan.tmp_options).at(Stage::Tmp)?;
+    match plan.tmp {
+        Some(tmp) => mount::attach(tmp, libc::AT_FDCWD, c"/tmp"),
+        None => mount::mount_new(c"tmpfs", c"/tmp", flags, &plan.tmp_options),
+    }
+    .at(Stage::Tmp)?;
     mount::mount_new(c"tmpfs", c"/dev/shm", flags | libc::MS_NOEXEC, &plan.shm_options).at(Stage::Tmp)?;
     mount_proc(procs.inside).at(Stage::Proc)?;
     stamps[3] = monotonic_ns();

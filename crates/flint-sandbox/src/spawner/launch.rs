@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::child::{self, Confinement, Plan, UnpackPlan};
+use super::ext4::Size;
 use super::slot::Answer;
+use super::tmp::{Tmp, WRITE_RATE};
 use super::{Spawner, root};
 use crate::cgroup::{Limits, Roles};
 use crate::error::Stage;
@@ -43,6 +45,13 @@ impl Spawner {
             return Err(invalid(libc::EBUSY));
         }
         slot.group.limit(Limits { memory: launch.memory, pids: launch.pids }).at(Stage::Limits)?;
+        if let Some(images) = &mut self.images {
+            let size = Size { bytes: launch.tmp_bytes, inodes: launch.tmp_inodes };
+            slot.tmp = images.suited(slot.tmp.take(), size, ids);
+            if let Some(tmp) = &slot.tmp {
+                slot.group.limit_writes(images.device_of(tmp), WRITE_RATE).at(Stage::Limits)?;
+            }
+        }
         let (status, status_end) = fds::pipe().at(Stage::Clone)?;
         let (stdout, stdout_end) = fds::pipe().at(Stage::Clone)?;
         let (stderr, stderr_end) = fds::pipe().at(Stage::Clone)?;
@@ -65,6 +74,7 @@ impl Spawner {
             },
             code: code.map(|fd| fd.as_raw_fd()),
             layer: layer.map(|fd| fd.as_raw_fd()),
+            tmp: slot.tmp.as_ref().and_then(Tmp::mount),
             tmp_options: text(format!(
                 "size={},nr_inodes={},mode=1777,uid={ids},gid={ids}",
                 launch.tmp_bytes.max(4096),
@@ -104,6 +114,10 @@ impl Spawner {
             return Err(invalid(libc::EBUSY));
         }
         slot.group.limit(Limits { memory: request.memory, pids: 4 }).at(Stage::Limits)?;
+        // It has none.
+        if let (Some(tmp), Some(images)) = (slot.tmp.take(), &mut self.images) {
+            images.spare(tmp);
+        }
         let (result, result_end) = fds::pipe().at(Stage::Clone)?;
         let plan = UnpackPlan {
             confinement: Confinement {
