@@ -47,7 +47,8 @@ async fn identity_and_rights(world: Arc<World>) {
 import os, socket
 status = dict(l.split(":", 1) for l in open("/proc/self/status").read().splitlines())
 def say(name, value): print(name, value)
-say("ids", (os.getresuid(), os.getresgid(), os.getgroups()))
+for k in ("Uid", "Gid"): say(k, status[k].split())
+say("ids", (os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()))
 for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"): say(k, status[k].strip())
 fds = []
 for n in os.listdir("/proc/self/fd"):
@@ -66,7 +67,10 @@ say("umask", os.umask(0))
 "#;
     let facts = facts(&world, script).await;
     let is = |name: &str, value: &str| assert_eq!(facts[name], value, "{name}");
-    is("ids", "((993, 993, 993), (993, 993, 993), [])");
+    // Real, effective, saved and that of file access.
+    is("Uid", "['993', '993', '993', '993']");
+    is("Gid", "['993', '993', '993', '993']");
+    is("ids", "(993, 993, 993, 993, [])");
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         is(set, "0000000000000000");
     }
