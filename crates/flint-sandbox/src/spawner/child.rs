@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::filter::{self, Program};
-use super::root;
+use super::{proc, root};
 use crate::api::INSIDE_ID;
 use crate::error::Stage;
 use crate::message::{At as _, Failure, Status, UnpackRequest};
@@ -49,6 +49,9 @@ pub struct Plan<'a> {
     pub env: Vec<*const libc::c_char>,
     pub cwd: &'a CStr,
     pub filters: &'a [Program],
+    pub survey: &'a proc::Survey,
+    /// The directory inside with the files of `/proc` for the function's memory.
+    pub sizes: CString,
     /// The request's bytes, wiped in init as soon as they are not needed.
     pub message: (*const u8, usize),
     pub cloned_ns: u64,
@@ -96,7 +99,7 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
     }
     .at(Stage::Tmp)?;
     mount::mount_new(c"tmpfs", c"/dev/shm", flags | libc::MS_NOEXEC, &plan.shm_options).at(Stage::Tmp)?;
-    mount_proc(procs.inside).at(Stage::Proc)?;
+    proc::mount(procs.inside, plan.survey, &plan.sizes).at(Stage::Proc)?;
     stamps[3] = monotonic_ns();
     confine(confinement, procs.maps)?;
 
@@ -156,45 +159,6 @@ fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
     }
     process::set_ns(confinement.net, libc::CLONE_NEWNET).at(Stage::Net)?;
     process::unshare(libc::CLONE_NEWCGROUP).at(Stage::Join)
-}
-
-/// A fresh, read-only `/proc` of this pid namespace, with what tells of the host masked.
-fn mount_proc(proc: OwnedFd) -> io::Result<()> {
-    mount::attach(proc.as_raw_fd(), libc::AT_FDCWD, c"/proc")?;
-    let null = fds::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
-    if !fds::is_null_device(null.as_raw_fd())? {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for file in [
-        c"/proc/kcore",
-        c"/proc/keys",
-        c"/proc/key-users",
-        c"/proc/kallsyms",
-        c"/proc/kmsg",
-        c"/proc/sysrq-trigger",
-        c"/proc/timer_list",
-        c"/proc/timer_stats",
-        c"/proc/sched_debug",
-        c"/proc/latency_stats",
-        c"/proc/config.gz",
-    ] {
-        cover(null.as_raw_fd(), c"", file)?;
-    }
-    for dir in [c"/proc/acpi", c"/proc/asound", c"/proc/scsi", c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/driver"]
-    {
-        cover(libc::AT_FDCWD, root::EMPTY, dir)?;
-    }
-    Ok(())
-}
-
-/// Binds one thing over another; what does not exist needs no cover.
-fn cover(source: RawFd, path: &CStr, target: &CStr) -> io::Result<()> {
-    // SAFETY: `target` is NUL-terminated.
-    if unsafe { libc::access(target.as_ptr(), libc::F_OK) } != 0 {
-        return Ok(());
-    }
-    let tree = mount::clone_tree(source, path)?;
-    mount::attach(tree.as_raw_fd(), libc::AT_FDCWD, target)
 }
 
 /// Limits, identity, user namespace, capabilities. Afterwards this process has no right over anything but its own.

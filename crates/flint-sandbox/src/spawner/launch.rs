@@ -33,7 +33,9 @@ impl Spawner {
         if launch.memory < LEAST_MEMORY {
             return Err(invalid(libc::EINVAL));
         }
-        let root = self.roots.get(launch.root as usize).ok_or(invalid(libc::ENOENT))?.as_raw_fd();
+        let root = self.roots.get_mut(launch.root as usize).ok_or(invalid(libc::ENOENT))?;
+        let sizes = root.sizes.directory(&self.survey, launch.memory).at(Stage::Proc)?;
+        let root = root.namespace.as_raw_fd();
         let ids = self.uids.first + launch.slot;
         let trees = given.iter().map(|dir| clone_directory(dir.as_raw_fd(), true)).collect::<io::Result<Vec<_>>>();
         let trees = trees.at(Stage::Trees)?;
@@ -91,6 +93,8 @@ impl Spawner {
             env: pointers(&launch.env),
             cwd: launch.cwd,
             filters: self.filters.sandbox(),
+            survey: &self.survey,
+            sizes,
             message: (message.as_ptr(), message.len()),
             cloned_ns: monotonic_ns(),
         };

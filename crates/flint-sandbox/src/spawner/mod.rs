@@ -7,13 +7,15 @@
 //!
 //! When the channel closes, it kills all its cgroups, removes them and exits.
 //!
-//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `slot`, `tmp` and
-//! `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of a launch), `child` (the steps between `clone3` and `execve`), `filter` (system calls).
+//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `proc` (what `/proc` shows),
+//! `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of a launch), `child` (the steps
+//! between `clone3` and `execve`), `filter` (system calls).
 
 mod child;
 mod ext4;
 mod filter;
 mod launch;
+mod proc;
 mod root;
 mod setup;
 mod slot;
@@ -123,7 +125,8 @@ struct Spawner {
     null: OwnedFd,
     /// (read end, write end): the read end shows end of file once the spawner is gone.
     lifeline: (OwnedFd, OwnedFd),
-    roots: Vec<OwnedFd>,
+    survey: proc::Survey,
+    roots: Vec<root::Root>,
     unpack_root: Option<OwnedFd>,
     slots: slot::Slots,
     /// None where `/tmp` is in memory.
@@ -161,6 +164,7 @@ impl Spawner {
             let (locks, uids) = setup::lock_and_sweep(&layout, options)?;
             let tops = Tops::create(&layout, &setup::top_name(&options.data_id)).map_err(what("cgroups"))?;
             let filters = filter::Filters::compile()?;
+            let survey = proc::Survey::take().map_err(what("/proc"))?;
             let open = |path, name| fds::open(path, libc::O_RDONLY).map_err(what(name));
             let host_mounts = open(c"/proc/self/ns/mnt", "mount namespace")?;
             let host_net = open(c"/proc/self/ns/net", "network namespace")?;
@@ -171,14 +175,15 @@ impl Spawner {
             let lifeline = fds::pipe().map_err(what("pipe"))?;
             setup::shed_capabilities().map_err(what("capabilities"))?;
             let images = open_images(options, &layout, uids.first);
-            Ok((locks, uids, tops, filters, host_mounts, host_net, null, lifeline, images))
+            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images))
         };
         match parts() {
-            Ok((locks, uids, tops, filters, host_mounts, host_net, null, lifeline, images)) => Ok(Self {
+            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images)) => Ok(Self {
                 channel,
                 locks,
                 tops,
                 filters,
+                survey,
                 uids,
                 service: (options.service_uid, options.service_gid),
                 host_mounts,

@@ -33,6 +33,11 @@ pub fn rmdir_at(dir: RawFd, path: &CStr) -> io::Result<()> {
     check_int(unsafe { libc::unlinkat(dir, path.as_ptr(), libc::AT_REMOVEDIR) }).map(drop)
 }
 
+pub fn unlink_at(dir: RawFd, path: &CStr) -> io::Result<()> {
+    // SAFETY: as for `open_at`.
+    check_int(unsafe { libc::unlinkat(dir, path.as_ptr(), 0) }).map(drop)
+}
+
 pub fn symlink_at(target: &CStr, dir: RawFd, path: &CStr) -> io::Result<()> {
     // SAFETY: both strings are NUL-terminated and outlive the call.
     check_int(unsafe { libc::symlinkat(target.as_ptr(), dir, path.as_ptr()) }).map(drop)

@@ -14,6 +14,7 @@ tests! {
     identity_and_rights,
     what_must_be_denied,
     what_must_work,
+    proc_tells_of_the_function_alone,
     the_probes_find_something_without_a_sandbox,
     memory_of_init_holds_no_secrets,
     tmp_has_limits_in_bytes_and_files,
@@ -251,6 +252,65 @@ say("meminfo", int(open("/proc/meminfo").readline().split()[1]) > 0)
     let facts = parse(&out);
     let bad: Vec<_> = facts.iter().filter(|(name, v)| *v != "True" && *name != "stdout").collect();
     assert!(bad.is_empty() && facts.contains_key("stdout") && facts.len() >= 17, "{bad:?}\n{out}");
+}
+
+/// Every entry of `/proc` that has content is one of those that are meant to; the covers are the real null device.
+async fn proc_tells_of_the_function_alone(world: Arc<World>) {
+    let script = r#"
+import os, stat
+def say(name, value): print(name, value)
+told, null = [], os.makedev(1, 3)
+for name in sorted(os.listdir("/proc")):
+    path = "/proc/" + name
+    if name.isdigit() or os.path.islink(path): continue
+    mode = os.stat(path)
+    if stat.S_ISDIR(mode.st_mode):
+        if os.listdir(path): told.append(name)
+        continue
+    if stat.S_ISCHR(mode.st_mode):
+        if mode.st_rdev != null: told.append(name + " is another device")
+        continue
+    try:
+        with open(path, "rb") as f:
+            if f.read(1): told.append(name)
+    except OSError as e: pass
+say("told", told)
+say("links", sorted(n for n in os.listdir("/proc") if os.path.islink("/proc/" + n)))
+say("total", open("/proc/meminfo").readline().split()[1])
+say("processors", open("/proc/cpuinfo").read().count("processor"))
+say("stat", open("/proc/stat").read().count("\ncpu"))
+say("load", open("/proc/loadavg").read().strip())
+say("boot_id", repr(open("/proc/sys/kernel/random/boot_id").read()))
+say("uuid", len(open("/proc/sys/kernel/random/uuid").read()))
+refused = 0
+for name in ("meminfo", "cpuinfo", "stat", "loadavg"):
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_TRUNC):
+        try: os.close(os.open("/proc/" + name, flags)); say("opened", name)
+        except OSError: refused += 1
+say("refused", refused)
+try: say("sizes", os.listdir("/var/proc"))
+except OSError as e: say("sizes", e.errno)
+"#;
+    let mut launch = launch(world.root, &["/usr/bin/python3", "-I", "-c", script]);
+    launch.memory = ByteCount::from_mib(200);
+    let (exit, out, err) = run(&world, launch).await;
+    assert_eq!(exit.how, How::Code(0), "{out}{err}");
+    let facts = parse(&out);
+    let host = std::thread::available_parallelism().unwrap().get().min(2).to_string();
+    assert_eq!(
+        facts["told"],
+        "['cpuinfo', 'filesystems', 'loadavg', 'meminfo', 'stat', 'sys', 'sysvipc', 'uptime', 'version']"
+    );
+    assert_eq!(facts["links"], "['mounts', 'net', 'self', 'thread-self']");
+    assert_eq!(facts["total"], "204800", "KiB");
+    assert_eq!((&facts["processors"], &facts["stat"]), (&host, &host));
+    assert_eq!((facts["load"].as_str(), facts["boot_id"].as_str()), ("0.00 0.00 0.00 1/1 1", "''"));
+    assert_eq!(
+        (facts["uuid"].as_str(), facts["refused"].as_str(), facts["sizes"].as_str()),
+        ("37", "12", "13"),
+        "{out}"
+    );
+    assert!(!facts.contains_key("opened"), "{out}");
 }
 
 async fn memory_of_init_holds_no_secrets(world: Arc<World>) {
