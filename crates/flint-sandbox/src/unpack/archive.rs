@@ -1,48 +1,26 @@
-//! Reading a zip archive: every entry is checked before it becomes a file.
+//! Reading a zip archive: the whole of it is checked before the first entry becomes a file.
 
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::os::fd::{OwnedFd, RawFd};
 
 use flint_model::ByteCount;
-use zip::{CompressionMethod, ZipArchive};
 
+use super::content::{Content, DEFLATED, STORED};
+use super::directory::{self, Entry};
+use super::source::Source;
 use super::tree::Tree;
-use super::{Outcome, Trouble};
+use super::{Outcome, Trouble, local};
 use crate::api::Unpacked;
 use crate::error::Refusal;
 use crate::message::UnpackRequest;
-use crate::sys::fds;
 
 /// Longest target of a symbolic link.
 const MAX_TARGET: u64 = 4095;
 
-/// Reads by offset: the descriptor's own position is shared with the server and stays untouched.
-struct Positioned {
-    fd: RawFd,
-    at: u64,
-    length: u64,
-}
-
-impl Read for Positioned {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = fds::read_at(self.fd, buffer, self.at as i64)?;
-        self.at += n as u64;
-        Ok(n)
-    }
-}
-
-impl Seek for Positioned {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let (base, by) = match to {
-            SeekFrom::Start(at) => (at, 0),
-            SeekFrom::End(by) => (self.length, by),
-            SeekFrom::Current(by) => (self.at, by),
-        };
-        let at = base.checked_add_signed(by).filter(|&at| at <= i64::MAX as u64);
-        self.at = at.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        Ok(self.at)
-    }
-}
+/// Flags that change nothing or that are checked: the compressor's effort, sizes behind the data, names in UTF-8.
+const KNOWN_FLAGS: u16 = 0b110 | 1 << 3 | 1 << 11;
+/// Flags of encryption: of the content, strong, and of the directory.
+const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
 
 /// What an entry becomes.
 enum Kind {
@@ -52,65 +30,65 @@ enum Kind {
 }
 
 pub fn unpack(archive: RawFd, staging: OwnedFd, limits: &UnpackRequest) -> Outcome {
-    let length = u64::try_from(fds::stat(archive)?.st_size).unwrap_or(0);
-    let source = BufReader::with_capacity(64 * 1024, Positioned { fd: archive, at: 0, length });
-    let mut zip = ZipArchive::new(source).map_err(unreadable)?;
-    if zip.has_duplicate_names() {
-        return Err(Refusal::NotZip("an entry is there twice".to_owned()).into());
+    let source = Source::new(archive)?;
+    let directory = directory::find(&source, limits.entries)?;
+    let entries = directory.entries()?;
+    let kinds = entries.iter().map(check).collect::<Result<Vec<_>, _>>()?;
+    let data = local::check_all(&source, &directory, &entries)?;
+    // What the headers say is known to be too much needs no writing; what is made is counted all the same.
+    let said = entries.iter().try_fold(0_u64, |sum, entry| sum.checked_add(entry.size));
+    if said.is_none_or(|said| said > limits.bytes) {
+        return Err(Refusal::TooLarge(ByteCount(limits.bytes)).into());
     }
-    if zip.len() > limits.entries as usize {
-        return Err(Refusal::TooManyEntries(limits.entries).into());
-    }
-    zip.validate_header_consistency().map_err(unreadable)?;
     let mut tree = Tree::new(staging, limits.depth, limits.entries);
     let mut room = limits.bytes;
     let mut files = 0;
-    for index in 0..zip.len() {
-        let mut entry = zip.by_index_raw(index).map_err(unreadable)?;
-        let name = entry.name_raw().to_vec();
-        let kind = check(&entry, &name)?;
-        drop(entry);
+    for ((entry, kind), begin) in entries.iter().zip(kinds).zip(data) {
+        let mut content = Content::new(&source, entry, begin);
         match kind {
-            Kind::Directory => tree.directory(&name)?,
-            Kind::File { executable } => {
-                entry = zip.by_index(index).map_err(|e| broken(&name, &e))?;
-                tree.file(&name, executable, &mut entry, &mut room, limits.bytes)?;
-                files += 1;
+            Kind::Directory => {
+                io::copy(&mut content, &mut io::sink()).map_err(|e| damaged(entry.name, &e))?;
+                tree.directory(entry.name)?;
+                continue;
             }
+            Kind::File { executable } => tree.file(entry.name, executable, &mut content, &mut room, limits.bytes)?,
             Kind::Link => {
-                entry = zip.by_index(index).map_err(|e| broken(&name, &e))?;
                 let mut target = Vec::new();
-                let n = (&mut entry).take(MAX_TARGET + 1).read_to_end(&mut target).map_err(|e| damaged(&name, &e))?;
-                if n as u64 > MAX_TARGET {
-                    return Err(refuse(&name, "the link's target is too long"));
-                }
-                room = room.checked_sub(n as u64).ok_or(Refusal::TooLarge(ByteCount(limits.bytes)))?;
-                tree.link(&name, target)?;
-                files += 1;
+                content.read_to_end(&mut target).map_err(|e| damaged(entry.name, &e))?;
+                room = room.checked_sub(target.len() as u64).ok_or(Refusal::TooLarge(ByteCount(limits.bytes)))?;
+                tree.link(entry.name, target)?;
             }
         }
+        files += 1;
     }
     tree.finish()?;
     Ok(Unpacked { bytes: ByteCount(limits.bytes - room), files })
 }
 
-/// Everything about an entry that its headers tell.
-fn check<R: Read>(entry: &zip::read::ZipFile<'_, R>, name: &[u8]) -> Result<Kind, Trouble> {
-    if entry.encrypted() {
-        return Err(refuse(name, "is encrypted"));
+/// Everything about an entry that its central header tells.
+fn check(entry: &Entry<'_>) -> Result<Kind, Trouble> {
+    let refuse = |problem: &str| Err(refuse(entry.name, problem));
+    if entry.flags & ENCRYPTED != 0 {
+        return refuse("is encrypted");
     }
-    let method = entry.compression();
-    if method != CompressionMethod::Stored && method != CompressionMethod::Deflated {
-        return Err(refuse(name, &format!("uses compression method {method}, only deflate is supported")));
+    if entry.flags & !KNOWN_FLAGS != 0 {
+        return refuse("has flags of an unknown meaning");
     }
-    let mode = entry.unix_mode().unwrap_or(0);
-    let slash = name.last() == Some(&b'/');
-    match mode & libc::S_IFMT {
+    if entry.method != STORED && entry.method != DEFLATED {
+        return refuse(&format!("uses compression method {}, only deflate is supported", entry.method));
+    }
+    if entry.method == STORED && entry.packed != entry.size {
+        return refuse("is stored with two sizes");
+    }
+    let slash = entry.name.last() == Some(&b'/');
+    match entry.mode & libc::S_IFMT {
+        libc::S_IFLNK if !slash && entry.size > MAX_TARGET => refuse("the link's target is too long"),
         libc::S_IFLNK if !slash => Ok(Kind::Link),
-        0 | libc::S_IFREG if !slash => Ok(Kind::File { executable: mode & 0o111 != 0 }),
+        0 | libc::S_IFREG if !slash => Ok(Kind::File { executable: entry.mode & 0o111 != 0 }),
+        0 | libc::S_IFDIR if slash && entry.size > 0 => refuse("is a directory with content"),
         0 | libc::S_IFDIR if slash => Ok(Kind::Directory),
-        libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => Err(refuse(name, "is marked as a file and as a directory")),
-        _ => Err(refuse(name, "is neither a file nor a directory nor a link")),
+        libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK => refuse("is marked as a file and as a directory"),
+        _ => refuse("is neither a file nor a directory nor a link"),
     }
 }
 
@@ -120,26 +98,15 @@ pub fn refuse(name: &[u8], problem: &str) -> Trouble {
     Trouble::Refused(Refusal::Entry { entry, problem: problem.to_owned() })
 }
 
+/// The refusal of the archive as a whole.
+pub fn not_zip(problem: &str) -> Trouble {
+    Refusal::NotZip(problem.to_owned()).into()
+}
+
 /// Reading an entry's content failed: because of the disk, or because it is damaged.
 pub fn damaged(name: &[u8], error: &io::Error) -> Trouble {
     match error.raw_os_error() {
         Some(errno) => Trouble::Io(io::Error::from_raw_os_error(errno)),
         None => refuse(name, &format!("is damaged: {error}")),
-    }
-}
-
-fn broken(name: &[u8], error: &zip::result::ZipError) -> Trouble {
-    match error {
-        zip::result::ZipError::Io(error) => damaged(name, error),
-        other => refuse(name, &format!("is damaged: {other}")),
-    }
-}
-
-fn unreadable(error: zip::result::ZipError) -> Trouble {
-    match &error {
-        zip::result::ZipError::Io(io) if io.raw_os_error().is_some() => {
-            Trouble::Io(io::Error::from_raw_os_error(io.raw_os_error().unwrap_or(libc::EIO)))
-        }
-        _ => Refusal::NotZip(error.to_string().escape_debug().collect()).into(),
     }
 }

@@ -2,8 +2,17 @@
 //!
 //! It is the only code here that reads tenants' bytes. It sees nothing but the archive's descriptor and `/staging`, runs
 //! as the service user in namespaces of its own, and answers with one record in its pipe.
+//!
+//! Reading order: `archive` (what happens, in order), `directory` and `local` (the headers, and why so strict), `content`
+//! (inflating), `tree` (writing).
 
 mod archive;
+mod content;
+mod directory;
+mod local;
+#[cfg(test)]
+mod properties;
+mod source;
 mod tree;
 
 use std::io;

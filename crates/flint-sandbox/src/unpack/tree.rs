@@ -76,7 +76,8 @@ impl Tree {
     /// Checks a link and keeps it for [`Tree::finish`].
     pub fn link(&mut self, name: &[u8], target: Vec<u8>) -> Result<(), Trouble> {
         let parts = self.components(name)?;
-        check_target(&target, parts.len() - 1).map_err(|problem| refuse(name, problem))?;
+        let depth = parts.len().checked_sub(1).ok_or_else(|| refuse(name, "has no name"))?;
+        check_target(&target, depth).map_err(|problem| refuse(name, problem))?;
         self.count()?;
         let target = CString::new(target).map_err(|_| refuse(name, "the link's target holds a NUL"))?;
         self.links.push(Link { name: name.to_vec(), target });
@@ -159,6 +160,9 @@ fn split(name: &[u8]) -> Result<Vec<CString>, &'static str> {
     if text.starts_with('/') {
         return Err("has an absolute path");
     }
+    if text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) && text.as_bytes().get(1) == Some(&b':') {
+        return Err("has a drive in its path");
+    }
     if text.contains('\\') {
         return Err("has a backslash in its name");
     }
@@ -212,7 +216,9 @@ mod tests {
         assert_eq!(good("ä/日本"), 2);
         assert_eq!(good("..."), 1);
         let long = "x".repeat(256);
-        for bad in ["/a", "a/../b", "..", "a//b", "", "a\\b", "..\\a", "a\0b", "a\nb", "C:\\x", "//", &long] {
+        for bad in
+            ["/a", "a/../b", "..", "a//b", "", "a\\b", "..\\a", "a\0b", "a\nb", "C:\\x", "C:x", "c:/x", "//", &long]
+        {
             assert!(split(bad.as_bytes()).is_err(), "{bad:?}");
         }
         assert!(split(b"\xff").is_err());

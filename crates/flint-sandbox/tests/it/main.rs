@@ -3,10 +3,12 @@
 //! These tests need root and cgroups and fail without them. They bring their own `main`, because a spawner can be made
 //! only while the process has one thread. `cargo test -p flint-sandbox --test it -- NAME` runs those whose name holds NAME.
 
+mod endings;
 mod inside;
 mod life;
 mod runtimes;
 mod server;
+mod tricks;
 mod unpack;
 
 use std::ffi::OsString;
@@ -45,9 +47,11 @@ fn main() {
     if args.first().is_some_and(|a| a == server::ROLE) {
         return server::host(&args[1..]);
     }
+    if args.first().is_some_and(|a| a == endings::ROLE) {
+        return endings::host(&args[1..]);
+    }
     let names: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let images = tempfile::tempdir().expect("a temporary directory");
-    let options = Options { image_dir: Some(images.path().to_owned()), ..options("it") };
+    let options = options("it");
     let channel = spawner::start(&options).expect("these tests need root and cgroups");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let failed = runtime.block_on(async {
@@ -56,7 +60,10 @@ fn main() {
         let root = sandboxes.define_root(RootSpec::default()).await.unwrap();
         let world = Arc::new(World { sandboxes, root, options, spawner });
         let mut failed = 0;
-        for (name, test) in [inside::TESTS, life::TESTS, runtimes::TESTS, server::TESTS, unpack::TESTS].concat() {
+        for (name, test) in
+            [inside::TESTS, life::TESTS, endings::TESTS, runtimes::TESTS, server::TESTS, tricks::TESTS, unpack::TESTS]
+                .concat()
+        {
             if !names.is_empty() && !names.iter().any(|n| name.contains(n.as_str())) {
                 continue;
             }

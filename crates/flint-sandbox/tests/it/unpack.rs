@@ -22,10 +22,10 @@ tests! {
 }
 
 /// A staging directory inside a directory that nothing may be written to.
-struct Staging(tempfile::TempDir, std::path::PathBuf);
+pub struct Staging(tempfile::TempDir, std::path::PathBuf);
 
 impl Staging {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("staging");
         std::fs::create_dir(&inner).unwrap();
@@ -33,17 +33,17 @@ impl Staging {
         Self(dir, inner)
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.1
     }
 
     /// Something was written beside it.
-    fn escaped(&self) -> bool {
+    pub fn escaped(&self) -> bool {
         std::fs::read_dir(self.0.path()).unwrap().count() != 1
     }
 }
 
-async fn unpack_with(
+pub async fn unpack_with(
     world: &World,
     bytes: &[u8],
     staging: &Staging,
@@ -55,7 +55,7 @@ async fn unpack_with(
     world.sandboxes.unpack(file.into(), dir.into(), limits).await
 }
 
-async fn unpack(world: &World, bytes: &[u8]) -> (Result<Unpacked, UnpackError>, Staging) {
+pub async fn unpack(world: &World, bytes: &[u8]) -> (Result<Unpacked, UnpackError>, Staging) {
     let staging = Staging::new();
     (unpack_with(world, bytes, &staging, UnpackLimits::default()).await, staging)
 }
@@ -124,22 +124,46 @@ with zipfile.ZipFile("big.zip", "w", zipfile.ZIP_DEFLATED) as z:
         let (done, _staging) = unpack(&world, &std::fs::read(dir.path().join("zip.zip")).unwrap()).await;
         assert_eq!(done.unwrap().files, 3);
     }
+    let dir_name = dir.path().to_string_lossy();
+    for (tool, script, files) in [
+        ("/usr/bin/zip", "zip -qry - pkg main.py | cat > out.zip", 3),
+        ("/usr/bin/jar", "jar cf out.zip pkg main.py", 4),
+        ("/usr/bin/jar", "jar c0Mf out.zip pkg main.py", 3),
+        ("/usr/bin/python3", "python3 -m zipapp pkg -o out.zip -p '/usr/bin/env python3' -c -m sub:x", 3),
+    ] {
+        if !Path::new(tool).exists() {
+            println!("  {tool} is not here");
+            continue;
+        }
+        std::fs::remove_file(dir.path().join("out.zip")).ok();
+        let made = crate::output("/bin/sh", &["-ec", script], &dir_name).await;
+        assert!(made.status.success(), "{script}: {made:?}");
+        let (done, _staging) = unpack(&world, &std::fs::read(dir.path().join("out.zip")).unwrap()).await;
+        assert_eq!(done.unwrap_or_else(|e| panic!("{script}: {e}")).files, files, "{script}");
+    }
 }
 
-/// One stored entry, with a central header that may lie.
+/// One entry, with headers that may lie.
 #[derive(Clone)]
-struct Entry {
-    name: Vec<u8>,
-    central_name: Option<Vec<u8>>,
-    data: Vec<u8>,
-    mode: u32,
-    flags: u16,
-    method: u16,
-    central_size: Option<u32>,
-    local_size: Option<u32>,
+pub struct Entry {
+    pub name: Vec<u8>,
+    pub central_name: Option<Vec<u8>>,
+    /// As it lies in the archive.
+    pub data: Vec<u8>,
+    pub mode: u32,
+    pub flags: u16,
+    pub method: u16,
+    pub central_size: Option<u32>,
+    pub local_size: Option<u32>,
+    /// Checksum and unpacked size in both headers, where they are not those of `data`.
+    pub said: Option<(u32, u32)>,
+    pub local_extra: Vec<u8>,
+    pub central_extra: Vec<u8>,
+    /// What follows the data.
+    pub tail: Vec<u8>,
 }
 
-fn entry(name: &[u8]) -> Entry {
+pub fn entry(name: &[u8]) -> Entry {
     Entry {
         name: name.to_vec(),
         central_name: None,
@@ -149,48 +173,55 @@ fn entry(name: &[u8]) -> Entry {
         method: 0,
         central_size: None,
         local_size: None,
+        said: None,
+        local_extra: Vec::new(),
+        central_extra: Vec::new(),
+        tail: Vec::new(),
     }
 }
 
-fn link(name: &[u8], target: &[u8]) -> Entry {
+pub fn link(name: &[u8], target: &[u8]) -> Entry {
     Entry { data: target.to_vec(), mode: 0o120_777, ..entry(name) }
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, b| {
         (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0xedb8_8320 } else { c >> 1 })
     })
 }
 
-fn build(entries: &[Entry]) -> Vec<u8> {
+pub fn build(entries: &[Entry]) -> Vec<u8> {
     let (mut out, mut central) = (Vec::new(), Vec::new());
     for e in entries {
         let offset = out.len() as u32;
         let size = e.data.len() as u32;
-        let common = |out: &mut Vec<u8>, size: u32, name: &[u8]| {
+        let (crc, unpacked) = e.said.unwrap_or((crc32(&e.data), size));
+        let common = |out: &mut Vec<u8>, sizes: Option<u32>, name: &[u8], extra: &[u8]| {
             out.extend(20_u16.to_le_bytes());
             out.extend(e.flags.to_le_bytes());
             out.extend(e.method.to_le_bytes());
             out.extend([0, 0, 0x21, 0]);
-            out.extend(crc32(&e.data).to_le_bytes());
-            out.extend(size.to_le_bytes());
-            out.extend(size.to_le_bytes());
+            out.extend(crc.to_le_bytes());
+            out.extend(sizes.unwrap_or(size).to_le_bytes());
+            out.extend(sizes.unwrap_or(unpacked).to_le_bytes());
             out.extend((name.len() as u16).to_le_bytes());
-            out.extend(0_u16.to_le_bytes());
+            out.extend((extra.len() as u16).to_le_bytes());
         };
         out.extend(0x0403_4b50_u32.to_le_bytes());
-        common(&mut out, e.local_size.unwrap_or(size), &e.name);
-        out.extend(&e.name);
-        out.extend(&e.data);
+        common(&mut out, e.local_size, &e.name, &e.local_extra);
+        for part in [&e.name, &e.local_extra, &e.data, &e.tail] {
+            out.extend(part);
+        }
         let name = e.central_name.as_ref().unwrap_or(&e.name);
         central.extend(0x0201_4b50_u32.to_le_bytes());
         // Made by Unix.
         central.extend(0x0314_u16.to_le_bytes());
-        common(&mut central, e.central_size.unwrap_or(size), name);
+        common(&mut central, e.central_size, name, &e.central_extra);
         central.extend([0; 6]);
         central.extend((e.mode << 16).to_le_bytes());
         central.extend(offset.to_le_bytes());
         central.extend(name);
+        central.extend(&e.central_extra);
     }
     let start = out.len() as u32;
     out.extend(&central);
