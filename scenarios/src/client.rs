@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::server::Server;
+use crate::server::{Access, Server};
 
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
@@ -24,6 +24,10 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(server: &Server) -> Result<Self> {
+        Self::to(&server.access()).await
+    }
+
+    pub async fn to(server: &Access) -> Result<Self> {
         let stream = TcpStream::connect(&server.address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -58,7 +62,20 @@ impl Client {
     }
 
     async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        self.send_with(method, path, body, None).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        header: Option<(&str, &str)>,
+    ) -> Result<Response<Incoming>> {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
         let (mut parts, ()) = request.header("content-type", "application/json").body(())?.into_parts();
         signer::sign(&mut parts, &body, &self.credentials, &self.region, "lambda", self.clock.now())?;
         // The connection is made already: only the path goes on the wire.
@@ -75,6 +92,20 @@ impl Client {
         Ok(body)
     }
 
+    /// Likewise; with the answer come the last lines of the call's log.
+    pub async fn invoke_tail(&mut self, name: &str, payload: Bytes) -> Result<(Bytes, String)> {
+        use base64::Engine as _;
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        let response = self.send_with(Method::POST, &path, payload, Some(("x-amz-log-type", "Tail"))).await?;
+        if response.status() != StatusCode::OK {
+            bail!("invoke answered {}", response.status());
+        }
+        let tail = response.headers().get("x-amz-log-result").context("an answer without the log's tail")?;
+        let tail = base64::engine::general_purpose::STANDARD.decode(tail)?;
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((body, String::from_utf8_lossy(&tail).into_owned()))
+    }
+
     /// Creates a function and waits until it is active.
     pub async fn create(&mut self, name: &str, runtime: &str, handler: &str, archive: &[u8]) -> Result<()> {
         self.create_with(name, runtime, handler, archive, &Value::Object(serde_json::Map::new())).await
@@ -89,17 +120,32 @@ impl Client {
         archive: &[u8],
         variables: &Value,
     ) -> Result<()> {
+        let changes = serde_json::json!({ "Environment": { "Variables": variables } });
+        self.create_as(name, runtime, handler, archive, &changes).await
+    }
+
+    /// Likewise, with members of the request in place of the usual ones.
+    pub async fn create_as(
+        &mut self,
+        name: &str,
+        runtime: &str,
+        handler: &str,
+        archive: &[u8],
+        changes: &Value,
+    ) -> Result<()> {
         use base64::Engine as _;
-        let document = serde_json::json!({
+        let mut document = serde_json::json!({
             "FunctionName": name,
             "Runtime": runtime,
             "Handler": handler,
             "Role": "arn:aws:iam::000000000000:role/load",
             "Timeout": 30,
             "MemorySize": 128,
-            "Environment": { "Variables": variables },
             "Code": { "ZipFile": base64::engine::general_purpose::STANDARD.encode(archive) },
         });
+        for (member, value) in changes.as_object().into_iter().flatten() {
+            document[member] = value.clone();
+        }
         let (status, body) = self.call(Method::POST, "/2015-03-31/functions", document.to_string().into()).await?;
         if !status.is_success() {
             bail!("create answered {status}: {}", String::from_utf8_lossy(&body));

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod clock;
 pub mod figures;
+pub mod host;
 pub mod lean;
 pub mod server;
 pub mod usage;

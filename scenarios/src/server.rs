@@ -21,6 +21,14 @@ pub struct Server {
     ready_ns: u64,
 }
 
+/// What a client needs to know of a server.
+#[derive(Clone)]
+pub struct Access {
+    pub address: String,
+    pub credentials: Credentials,
+    pub region: String,
+}
+
 /// What a restart took.
 pub struct Restart {
     pub ready_ms: f64,
@@ -79,12 +87,22 @@ impl Server {
         Ok(server)
     }
 
+    pub fn access(&self) -> Access {
+        let (address, region) = (self.address.clone(), self.region.clone());
+        Access { address, credentials: self.credentials.clone(), region }
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Runs a command of the binary and parses what it printed.
     pub fn flint(&self, words: &[&str], data: bool) -> Result<Value> {
         let mut command = Command::new(&self.binary);
         command.args(words);
         if data {
-            command.arg("--data").arg(self.folder.path().join("data"));
+            command.arg("--data").arg(self.data());
         }
         let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
         if !output.status.success() {

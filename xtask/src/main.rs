@@ -8,6 +8,7 @@ mod bench;
 mod cmd;
 mod codegen;
 mod tidy;
+mod torture;
 mod trial;
 
 use std::process::ExitCode;
@@ -18,8 +19,10 @@ cargo xtask COMMAND
   tidy                     arrows, licences, generated files, file sizes, links
   codegen [--check]        write (or check) the static shape tables of flint-wire
   test [--release] [-k X]  README's test command: unit, integration and scenario tests
-  bench [store|cold|warm|floor|thousand|stream]
+  bench [store|cold|warm|floor|thousand|stream|gone]
                            measure and print honest figures (release build)
+  torture endings [--minutes N]
+                           ten thousand bad endings, or as many as fit; goes on where it stopped (release build)
   accept N [--minutes M] [--only LINE] [--resume]
                            issue N's acceptance, line by line
 ";
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::run(rest),
         "test" => trial::run(rest),
         "bench" => bench::run(rest),
+        "torture" => torture::run(rest),
         "accept" => accept::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

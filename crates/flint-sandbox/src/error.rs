@@ -113,7 +113,6 @@ stages! {
     Cwd = 20, "changing to the working directory";
     Exec = 21, "execve";
     Lifeline = 22, "checking that the spawner lives";
-    Enter = 23, "entering the root file system";
 }
 
 impl fmt::Display for Stage {

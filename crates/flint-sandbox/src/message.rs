@@ -22,6 +22,7 @@ const UNPACK: u8 = 4;
 const DESTROY_SLOT: u8 = 5;
 const KILL_SLOT: u8 = 6;
 const SOCKET: u8 = 7;
+const SETTLE_SLOT: u8 = 8;
 
 /// A generated file of a root; its bytes come from the memfd beside the message, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,6 +76,10 @@ pub enum Request<'a> {
     KillSlot {
         slot: u32,
     },
+    /// Whether a slot that was given back has been taken down.
+    SettleSlot {
+        slot: u32,
+    },
     /// A TCP socket in the slot's network namespace, not connected.
     Socket {
         slot: u32,
@@ -100,6 +105,7 @@ impl<'a> Request<'a> {
             DESTROY_SLOT => Self::DestroySlot { slot: r.u32()? },
             KILL_SLOT => Self::KillSlot { slot: r.u32()? },
             SOCKET => Self::Socket { slot: r.u32()? },
+            SETTLE_SLOT => Self::SettleSlot { slot: r.u32()? },
             _ => return Err(Malformed),
         };
         r.end()?;
@@ -241,6 +247,12 @@ pub fn encode_kill_slot(id: u64, slot: u32) -> Vec<u8> {
     w.finish()
 }
 
+pub fn encode_settle_slot(id: u64, slot: u32) -> Vec<u8> {
+    let mut w = begin(id, SETTLE_SLOT);
+    w.u32(slot);
+    w.finish()
+}
+
 pub fn encode_socket(id: u64, slot: u32) -> Vec<u8> {
     let mut w = begin(id, SOCKET);
     w.u32(slot);
@@ -318,6 +330,7 @@ pub enum Reply {
     /// Every slot is in use.
     Full,
     /// The slot is not empty yet; it will be taken down when it is.
+    Leaving,
     Failed(Failure),
 }
 
@@ -344,6 +357,7 @@ impl Reply {
             }
             Self::Done => w.u8(4),
             Self::Full => w.u8(5),
+            Self::Leaving => w.u8(7),
             Self::Failed(Failure { stage, errno }) => {
                 w.u8(6);
                 w.u8(stage as u8);
@@ -367,6 +381,7 @@ impl Reply {
             4 => Self::Done,
             5 => Self::Full,
             6 => Self::Failed(Failure { stage: Stage::from_code(r.u8()?), errno: r.u32()? as i32 }),
+            7 => Self::Leaving,
             _ => return Err(Malformed),
         };
         r.end()?;
@@ -463,6 +478,7 @@ mod tests {
 
     #[test]
     fn replies_and_statuses_survive_the_crossing() {
+        assert_eq!(Request::decode(&encode_settle_slot(7, 4)), Ok((7, Request::SettleSlot { slot: 4 })));
         assert_eq!(Request::decode(&encode_socket(7, 4)), Ok((7, Request::Socket { slot: 4 })));
         let failure = Failure { stage: Stage::Proc, errno: 13 };
         for reply in [
@@ -471,6 +487,7 @@ mod tests {
             Reply::Started { pid: 3, began_ns: 4 },
             Reply::Done,
             Reply::Full,
+            Reply::Leaving,
             Reply::Failed(failure),
         ] {
             assert_eq!(Reply::decode(&reply.encode(8)), Ok((8, reply)));

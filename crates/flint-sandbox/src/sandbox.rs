@@ -21,6 +21,9 @@ use crate::message::{Failure, SlotForm, Status};
 use crate::sandboxes::{Command, Shared};
 use crate::sys::fds;
 
+/// Longest pause between two questions whether a slot is empty.
+const SETTLE_PAUSE: Duration = Duration::from_millis(20);
+
 /// The open files of a slot.
 #[derive(Debug, Default)]
 pub(crate) struct SlotFiles {
@@ -113,19 +116,35 @@ impl Inner {
         }
     }
 
-    /// Kills, waits for the end of init, which comes after the end of everything else, and gives the slot back.
+    /// Kills, waits for the end of init, which comes after the end of everything else, gives the slot back, and waits until its
+    /// cgroups are empty and gone.
     async fn retire(self: Arc<Self>) {
-        self.kill();
+        match self.files.kill {
+            Some(_) => self.kill(),
+            // Not `try_send`: this one must not get lost.
+            None => drop(self.commands.send(Command::Kill { slot: self.slot }).await),
+        }
         *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = true;
         // An error means that the runtime shuts down, and the spawner soon after.
         drop(self.pidfd.readable().await);
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
         self.shared.leaving.fetch_add(1, Ordering::Relaxed);
-        let (done, wait) = oneshot::channel();
-        if self.commands.send(Command::Destroy { slot: self.slot, done: Some(done) }).await.is_ok() {
-            wait.await.ok();
+        let slot = self.slot;
+        let mut taken_down = self.ask(|done| Command::Destroy { slot, done: Some(done) }).await;
+        let mut pause = Duration::from_millis(1);
+        while taken_down == Some(false) {
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(SETTLE_PAUSE);
+            taken_down = self.ask(|done| Command::Settle { slot, done }).await;
         }
         self.shared.leaving.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Nothing where the spawner is gone, and with it whatever there was to wait for.
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<bool>) -> Command) -> Option<bool> {
+        let (done, wait) = oneshot::channel();
+        self.commands.send(command(done)).await.ok()?;
+        wait.await.ok()
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt as _, Interest};
@@ -29,17 +30,38 @@ use crate::sys::{fds, socket};
 /// Memory of the unpack helper: the archive's directory, and pages on their way to the disk.
 const UNPACK_MEMORY: u64 = 512 << 20;
 
+/// How long the end of a helper that failed is waited for.
+const HELPER_END: Duration = Duration::from_secs(10);
+
 /// Requests that the spawner has not answered yet. Their answers must fit the socket's buffer, else both could wait.
 const IN_FLIGHT_MAX: usize = 64;
 
 /// What the handles ask of the driver.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Root { message: Message, contents: OwnedFd, reply: oneshot::Sender<Result<RootId, Error>> },
+    Root {
+        message: Message,
+        contents: OwnedFd,
+        reply: oneshot::Sender<Result<RootId, Error>>,
+    },
     Start(Job),
-    Destroy { slot: u32, done: Option<oneshot::Sender<()>> },
-    Kill { slot: u32 },
-    Socket { slot: u32, reply: oneshot::Sender<Result<OwnedFd, Error>> },
+    /// `done` hears whether the slot is taken down by now.
+    Destroy {
+        slot: u32,
+        done: Option<oneshot::Sender<bool>>,
+    },
+    /// The same question about a slot that was given back before.
+    Settle {
+        slot: u32,
+        done: oneshot::Sender<bool>,
+    },
+    Kill {
+        slot: u32,
+    },
+    Socket {
+        slot: u32,
+        reply: oneshot::Sender<Result<OwnedFd, Error>>,
+    },
 }
 
 /// A message whose id is not filled in yet.
@@ -182,13 +204,18 @@ impl Sandboxes {
         // A record is a few hundred bytes.
         let mut bounded = result.take(4096);
         let read = tokio::time::timeout(limits.time, bounded.read_to_end(&mut answer)).await;
-        // Its end is not waited for by the caller.
-        drop(sandbox);
-        match read {
+        let outcome = match read {
             Ok(Ok(_)) => crate::unpack::decode(&answer),
             Ok(Err(error)) => Err(UnpackError::Io(error)),
             Err(_) => Err(UnpackError::Helper(format!("it took longer than {:?}", limits.time))),
+        };
+        match &outcome {
+            // It writes its record when all else is written.
+            Ok(_) => drop(sandbox),
+            // The caller removes what was written: nothing may be added meanwhile. One that does not die keeps nobody waiting.
+            Err(_) => drop(tokio::time::timeout(HELPER_END, sandbox.gone()).await),
         }
+        outcome
     }
 
     /// Resolves when the spawner has died; the server then has to stop acknowledging and exit.
@@ -280,7 +307,7 @@ enum Pending {
     Root(oneshot::Sender<Result<RootId, Error>>),
     Slot,
     Start { ready: Ready, unpack: bool, reply: oneshot::Sender<Result<Begun, Error>> },
-    Destroy(Option<oneshot::Sender<()>>),
+    Destroy(Option<oneshot::Sender<bool>>),
     Kill,
     Socket(oneshot::Sender<Result<OwnedFd, Error>>),
 }
@@ -352,6 +379,9 @@ impl Driver {
             Command::Destroy { slot, done } => {
                 self.rest = false;
                 self.request(message::encode_destroy_slot(0, slot), &[], Pending::Destroy(done)).await
+            }
+            Command::Settle { slot, done } => {
+                self.request(message::encode_settle_slot(0, slot), &[], Pending::Destroy(Some(done))).await
             }
             Command::Kill { slot } => self.request(message::encode_kill_slot(0, slot), &[], Pending::Kill).await,
             Command::Socket { slot, reply } => {
@@ -438,7 +468,7 @@ impl Driver {
             Pending::Start { ready, unpack, reply: answer } => self.begun(reply, given, ready, unpack, answer).await?,
             Pending::Destroy(done) => {
                 if let Some(done) = done {
-                    done.send(()).ok();
+                    done.send(reply != Reply::Leaving).ok();
                 }
             }
             Pending::Kill => {}
@@ -472,11 +502,6 @@ impl Driver {
             if !job.reply.is_closed() {
                 return self.start(job, ready).await;
             }
-        }
-        // Asked for by those who have left since.
-        if self.ready.len() >= self.idle_slots.max(1) {
-            let message = message::encode_destroy_slot(0, ready.slot);
-            return self.request(message, &[], Pending::Destroy(None)).await;
         }
         self.ready.push(ready);
         Ok(())

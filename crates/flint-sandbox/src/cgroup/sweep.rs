@@ -1,25 +1,44 @@
 //! Finding and ending what an earlier life has left.
 
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::c_path;
 use super::layout::Layout;
-use crate::sys::fds;
+use crate::sys::{fds, process};
 
-/// Kills what `cgroup.procs` lists, a few rounds long: between two of them something may have forked.
+/// Rounds of one call. What forks faster than that meets the next call; the caller has others to serve.
+const ROUNDS: usize = 32;
+
+/// Kills what `cgroup.procs` lists, until a round finds nobody new: between two of them something may have forked.
+///
+/// By descriptor, since a number that was read may be another process' by the time it is used. One that is listed again
+/// after its descriptor was opened is the descriptor's process, or that has ended and the signal goes nowhere.
 pub(super) fn kill_listed(dir: RawFd) {
-    for _ in 0..64 {
+    let mut held: HashMap<i32, OwnedFd> = HashMap::new();
+    for _ in 0..ROUNDS {
         let Ok(file) = fds::open_at(dir, c"cgroup.procs", libc::O_RDONLY, 0) else { return };
         let mut text = Vec::new();
         if io::Read::read_to_end(&mut std::fs::File::from(file), &mut text).is_err() || text.is_empty() {
             return;
         }
+        let mut new = false;
         for pid in String::from_utf8_lossy(&text).lines().filter_map(|l| l.parse::<i32>().ok()).filter(|&p| p > 1) {
-            // SAFETY: no pointers.
-            unsafe { libc::kill(pid, libc::SIGKILL) };
+            if let Some(process) = held.get(&pid) {
+                // One that has ended makes room for the next one of that number.
+                if !process::kill(process.as_raw_fd()) {
+                    held.remove(&pid);
+                }
+            } else if let Ok(process) = process::open(pid) {
+                held.insert(pid, process);
+                new = true;
+            }
+        }
+        if !new {
+            return;
         }
     }
 }

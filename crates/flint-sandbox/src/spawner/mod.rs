@@ -7,19 +7,15 @@
 //!
 //! When the channel closes, it kills all its cgroups, removes them and exits.
 //!
-//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `proc` (what `/proc` shows),
-//! `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of a launch), `child` (the steps
-//! between `clone3` and `execve`), `filter` (system calls).
+//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `slot`, `launch` (the
+//! spawner's part of a launch), `child` (the steps between `clone3` and `execve`), `filter` (system calls).
 
 mod child;
-mod ext4;
 mod filter;
 mod launch;
-mod proc;
 mod root;
 mod setup;
 mod slot;
-mod tmp;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -125,12 +121,9 @@ struct Spawner {
     null: OwnedFd,
     /// (read end, write end): the read end shows end of file once the spawner is gone.
     lifeline: (OwnedFd, OwnedFd),
-    survey: proc::Survey,
-    roots: Vec<root::Root>,
+    roots: Vec<OwnedFd>,
     unpack_root: Option<OwnedFd>,
     slots: slot::Slots,
-    /// None where `/tmp` is in memory.
-    images: Option<tmp::Images>,
 }
 
 /// Roots that one server may define; there is one for each runtime.
@@ -164,7 +157,6 @@ impl Spawner {
             let (locks, uids) = setup::lock_and_sweep(&layout, options)?;
             let tops = Tops::create(&layout, &setup::top_name(&options.data_id)).map_err(what("cgroups"))?;
             let filters = filter::Filters::compile()?;
-            let survey = proc::Survey::take().map_err(what("/proc"))?;
             let open = |path, name| fds::open(path, libc::O_RDONLY).map_err(what(name));
             let host_mounts = open(c"/proc/self/ns/mnt", "mount namespace")?;
             let host_net = open(c"/proc/self/ns/net", "network namespace")?;
@@ -174,16 +166,14 @@ impl Spawner {
             }
             let lifeline = fds::pipe().map_err(what("pipe"))?;
             setup::shed_capabilities().map_err(what("capabilities"))?;
-            let images = open_images(options, &layout, uids.first);
-            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images))
+            Ok((locks, uids, tops, filters, host_mounts, host_net, null, lifeline))
         };
         match parts() {
-            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images)) => Ok(Self {
+            Ok((locks, uids, tops, filters, host_mounts, host_net, null, lifeline)) => Ok(Self {
                 channel,
                 locks,
                 tops,
                 filters,
-                survey,
                 uids,
                 service: (options.service_uid, options.service_gid),
                 host_mounts,
@@ -193,7 +183,6 @@ impl Spawner {
                 roots: Vec::new(),
                 unpack_root: None,
                 slots: slot::Slots::new(uids.count),
-                images,
             }),
             Err(problem) => Err((channel, problem)),
         }
@@ -203,11 +192,10 @@ impl Spawner {
     fn serve(&mut self) {
         let mut buffer = vec![0_u8; MAX_MESSAGE];
         loop {
-            let busy = self.slots.has_work() || self.images.as_ref().is_some_and(tmp::Images::has_work);
-            match fds::poll_one(self.channel.as_raw_fd(), libc::POLLIN, if busy { 20 } else { -1 }) {
+            let wait = if self.slots.has_work() { 20 } else { -1 };
+            match fds::poll_one(self.channel.as_raw_fd(), libc::POLLIN, wait) {
                 Ok(0) => {
                     self.slots.work(&self.tops);
-                    self.images.iter_mut().for_each(tmp::Images::work);
                     continue;
                 }
                 Ok(_) => {}
@@ -239,11 +227,12 @@ impl Spawner {
     ) -> (Reply, Vec<OwnedFd>) {
         let outcome = match request {
             Request::DefineRoot { binds, files } => self.define_root(&binds, &files, given),
-            Request::CreateSlot => self.slots.create(&self.tops, self.host_net.as_raw_fd(), self.images.as_mut()),
+            Request::CreateSlot => self.slots.create(&self.tops, self.host_net.as_raw_fd()),
             Request::Launch(launch) => self.launch(&launch, given, began_ns, message),
             Request::Unpack(unpack) => self.unpack(&unpack, given, began_ns),
-            Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops, self.images.as_mut()),
+            Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops),
             Request::KillSlot { slot } => self.slots.kill(slot, &self.tops),
+            Request::SettleSlot { slot } => self.slots.settle(slot, &self.tops),
             Request::Socket { slot } => self.slots.socket(slot, self.host_net.as_raw_fd()),
         };
         outcome.unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()))
@@ -271,28 +260,10 @@ impl Spawner {
         for _ in 0..2000 {
             left.retain(|path| !cgroup::sweep_once(path));
             if left.is_empty() {
-                break;
+                self.locks.release();
+                return;
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-        if let Some(images) = &mut self.images {
-            images.close(self.slots.take_tmps());
-        }
-        if left.is_empty() {
-            self.locks.release();
-        }
-    }
-}
-
-/// What `/tmp` is made from, where the host can; said where it can't.
-fn open_images(options: &Options, layout: &Layout, first_uid: u32) -> Option<tmp::Images> {
-    let folder = options.image_dir.as_deref()?;
-    let range = first_uid.saturating_sub(options.uid_base) / options.uid_count;
-    match tmp::Images::open(folder, range, layout.write_throttle.as_deref()) {
-        Ok(images) => Some(images),
-        Err(error) => {
-            tracing::warn!(%error, "no loop devices: /tmp is in memory, on the account of the function");
-            None
         }
     }
 }

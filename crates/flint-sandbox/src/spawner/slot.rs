@@ -10,7 +10,6 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
-use super::tmp::{Images, Tmp};
 use crate::api::RUNTIME_API;
 use crate::cgroup::{Group, Roles, Tops};
 use crate::error::Stage;
@@ -38,8 +37,6 @@ pub struct Slot {
     /// The pidfd of init where there is no version 2 tree: a child that has not joined its groups yet is in none of the
     /// lists that a kill would read, and the end of init ends everything in its pid namespace.
     init: Option<OwnedFd>,
-    /// `/tmp`, prepared or in use; none where it is a tmpfs of the sandbox's own.
-    pub tmp: Option<Tmp>,
 }
 
 impl Slot {
@@ -50,20 +47,15 @@ impl Slot {
         }
         self.tasks.clear();
         self.group.close();
-        if let Some(tmp) = &mut self.tmp {
-            tmp.handed_over();
-        }
         Ok(())
     }
 
     fn kill(&self, tops: &Tops) {
         if let Some(init) = &self.init {
             process::kill(init.as_raw_fd());
-            // The old freezer holds even the killed.
-            tops.thaw_group(&self.group);
-        } else {
-            tops.kill_group(&self.group);
         }
+        // Also where the end of init would do: among hundreds that want to run it may be a second before init gets to end.
+        tops.kill_group(&self.group);
     }
 }
 
@@ -93,7 +85,7 @@ impl Slots {
         self.live.get_mut(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })
     }
 
-    pub fn create(&mut self, tops: &Tops, host_net: RawFd, images: Option<&mut Images>) -> Answer {
+    pub fn create(&mut self, tops: &Tops, host_net: RawFd) -> Answer {
         // Fresh indices first: the longer a host id rests, the better.
         let index = if self.next < self.count {
             self.next += 1;
@@ -106,8 +98,7 @@ impl Slots {
             }
         };
         match make(index, tops, host_net) {
-            Ok((mut slot, mask, form, files)) => {
-                slot.tmp = images.and_then(Images::usual);
+            Ok((slot, mask, form, files)) => {
                 self.live.insert(index, slot);
                 Ok((Reply::Slot { slot: index, mask, form }, files))
             }
@@ -135,31 +126,27 @@ impl Slots {
         Ok((Reply::Done, vec![made.at(Stage::Net)?]))
     }
 
-    /// Kills what is left in the slot and takes it down, now or when it is empty.
-    pub fn destroy(&mut self, index: u32, tops: &Tops, images: Option<&mut Images>) -> Answer {
+    /// Kills what is left in the slot and takes it down, now or (the answer says so) when it is empty.
+    pub fn destroy(&mut self, index: u32, tops: &Tops) -> Answer {
         let slot = self.live.remove(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })?;
         if slot.used {
             slot.kill(tops);
         }
-        let Slot { group, net, tmp, used, .. } = slot;
-        match (tmp, images) {
-            (Some(tmp), Some(images)) if used => images.give_back(tmp),
-            (Some(tmp), Some(images)) => images.spare(tmp),
-            _ => {}
-        }
+        let Slot { group, net, .. } = slot;
         self.leaving.push((index, group));
         self.dead_nets.push(net);
         // Under load there may be no quiet moment for `work`.
         if self.dead_nets.len() > NETS_WAITING {
             self.dead_nets.drain(..NETS_PER_ROUND);
         }
-        self.remove_empty(tops);
-        Ok((Reply::Done, Vec::new()))
+        self.settle(index, tops)
     }
 
-    /// Everything that sandboxes use or would have used as `/tmp`.
-    pub fn take_tmps(&mut self) -> impl Iterator<Item = Tmp> + '_ {
-        self.live.values_mut().filter_map(|slot| slot.tmp.take())
+    /// Whether a slot that was given back is taken down: its cgroups empty and removed, its host id free.
+    pub fn settle(&mut self, index: u32, tops: &Tops) -> Answer {
+        self.remove_empty(tops);
+        let leaving = self.leaving.iter().any(|(other, _)| *other == index);
+        Ok((if leaving { Reply::Leaving } else { Reply::Done }, Vec::new()))
     }
 
     pub fn has_work(&self) -> bool {
@@ -197,7 +184,7 @@ fn make(index: u32, tops: &Tops, host_net: RawFd) -> Result<Made, Failure> {
         Ok((mask, form, files)) => {
             let tasks = group.open_tasks();
             match tasks {
-                Ok(tasks) => Ok((Slot { group, net, tasks, used: false, init: None, tmp: None }, mask, form, files)),
+                Ok(tasks) => Ok((Slot { group, net, tasks, used: false, init: None }, mask, form, files)),
                 Err(error) => {
                     tops.remove_group(&group).ok();
                     Err(Failure::new(Stage::Cgroup, &error))

@@ -3,7 +3,6 @@
 //! Raw on purpose: between `clone3` and `execve` nothing may depend on a library's idea of threads.
 
 pub mod fds;
-pub mod loops;
 pub mod mount;
 pub mod process;
 pub mod socket;

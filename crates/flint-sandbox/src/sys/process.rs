@@ -170,11 +170,19 @@ pub fn raise_descriptors() {
     }
 }
 
-/// SIGKILL to the process behind a pidfd; one that has ended needs none.
-pub fn kill(pidfd: RawFd) {
+/// A descriptor of the process that has this number now.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel has just returned it, close-on-exec as always.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// SIGKILL to the process behind a pidfd; false for one that has ended (and needs none).
+pub fn kill(pidfd: RawFd) -> bool {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: no information is passed.
-    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, none, 0) };
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, none, 0) == 0 }
 }
 
 pub fn set_hostname(name: &[u8]) -> io::Result<()> {

@@ -149,7 +149,7 @@ impl Drop for Host {
     }
 }
 
-fn processes_of(uids: std::ops::RangeFrom<u32>) -> Vec<(u32, u32)> {
+pub fn processes_of(uids: std::ops::RangeFrom<u32>) -> Vec<(u32, u32)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };

@@ -1,9 +1,12 @@
-//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand` and `stream`.
+//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand`, `stream` and `gone`, and behind
+//! `cargo xtask torture endings`.
 //!
 //! It starts a server of its own, drives it over signed keep-alive connections and prints what it measured, as measured.
 
 mod cold;
+mod endings;
 mod floor;
+mod gone;
 mod kinds;
 mod stream;
 mod thousand;
@@ -23,8 +26,12 @@ fn main() -> Result<()> {
         ["warm"] => runtime.block_on(warm::run(&binary)),
         ["floor", clients, rows @ ..] => runtime.block_on(floor::run(&binary, clients.as_ref(), rows)),
         ["thousand"] => runtime.block_on(thousand::run(&binary)),
+        ["gone"] => runtime.block_on(gone::run(&binary)),
+        ["endings", state, commit, seconds] => {
+            runtime.block_on(endings::run(&binary, state.as_ref(), commit, seconds.parse()?))
+        }
         ["stream"] => runtime.block_on(stream::run(&binary)),
-        _ => bail!("load cold|warm|floor CLIENTS [ROW]...|thousand|stream"),
+        _ => bail!("load cold|warm|floor CLIENTS [ROW]...|thousand|stream|gone|endings STATE COMMIT SECONDS"),
     }
 }
 
