@@ -112,14 +112,25 @@ pub(crate) async fn compile(sandboxes: &Sandboxes, runtime: &Resolved, root: Roo
 }
 
 /// The command line; `compiled` if the root has the compiled bootstrap. Python runs without `site`: the host's packages are not part of the function, and it is 2 ms faster.
-pub(crate) fn argv(runtime: &Resolved, compiled: bool) -> Vec<OsString> {
+pub(crate) fn argv(spec: &EnvironmentSpec, compiled: bool) -> Vec<OsString> {
+    let runtime = &spec.runtime;
     let script = |name: &str| OsString::from(format!("{RUNTIME_DIR}/{name}"));
     let binary = runtime.binary.clone().into_os_string();
     match runtime.kind {
         Kind::Python => vec![binary, "-S".into(), script(if compiled { COMPILED } else { "bootstrap.py" })],
-        Kind::Node => vec![binary, script("bootstrap.cjs")],
+        Kind::Node => [Some(binary), heap(spec), Some(script("bootstrap.cjs"))].into_iter().flatten().collect(),
         Kind::Provided => vec![binary],
     }
+}
+
+/// The most that Node's heap may grow to, unless the function says it itself: nine tenths of the memory. V8 would take
+/// half of what it sees as the machine's, and the rest of a function's memory has nobody else to use it.
+fn heap(spec: &EnvironmentSpec) -> Option<OsString> {
+    let own = |(name, value): &(String, String)| {
+        name == "NODE_OPTIONS" && ["max-old-space", "max_old_space"].iter().any(|option| value.contains(option))
+    };
+    let most = u64::from(spec.memory_mb) * 9 / 10;
+    (!spec.variables.iter().any(own)).then(|| format!("--max-old-space-size={most}").into())
 }
 
 /// The script that the function wants its runtime started by, with the command line as its arguments.

@@ -87,7 +87,7 @@ impl Life {
         let code = open_code(&spec.code)?;
         let opened = clock.monotonic();
         let root = shared.root(&spec.runtime).await?;
-        let mut argv = bootstrap::argv(&spec.runtime, root.compiled);
+        let mut argv = bootstrap::argv(spec, root.compiled);
         argv.splice(0..0, bootstrap::wrapper(spec));
         let external = spec.layers.as_deref().map(extensions::external_in).unwrap_or_default();
         if !external.is_empty() {

@@ -39,6 +39,8 @@ pub struct Options {
     pub service_gid: u32,
     /// Slots (network namespace, listener, cgroups) that are kept ready. 0..=256.
     pub idle_slots: usize,
+    /// Where the images of `/tmp` lie, files without names. None, or a host without loop devices: `/tmp` is in memory.
+    pub image_dir: Option<PathBuf>,
 }
 
 impl Options {
@@ -51,6 +53,7 @@ impl Options {
             service_uid,
             service_gid,
             idle_slots: 4,
+            image_dir: None,
         }
     }
 }
@@ -133,7 +136,7 @@ impl Launch {
             memory,
             pids: 1024,
             tmp: ByteCount::from_mib(512),
-            tmp_inodes: 16_384,
+            tmp_inodes: 32_768,
             open_files: 1024,
             hostname: "sandbox".to_owned(),
         }

@@ -113,6 +113,7 @@ stages! {
     Cwd = 20, "changing to the working directory";
     Exec = 21, "execve";
     Lifeline = 22, "checking that the spawner lives";
+    Enter = 23, "entering the root file system";
 }
 
 impl fmt::Display for Stage {

@@ -503,6 +503,11 @@ impl Driver {
                 return self.start(job, ready).await;
             }
         }
+        // Asked for by those who have left since.
+        if self.ready.len() >= self.idle_slots.max(1) {
+            let message = message::encode_destroy_slot(0, ready.slot);
+            return self.request(message, &[], Pending::Destroy(None)).await;
+        }
         self.ready.push(ready);
         Ok(())
     }

@@ -68,6 +68,7 @@ fn prepare(options: Options) -> Result<Prepared, Error> {
     listener.set_nonblocking(true)?;
     let sandbox = flint_sandbox::Options {
         uid_base: options.uid_base,
+        image_dir: Some(data.path.clone()),
         ..flint_sandbox::Options::new(data.id()?, options.user, options.user)
     };
     let channel = spawner::start(&sandbox)?;

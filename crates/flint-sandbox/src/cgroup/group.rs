@@ -64,6 +64,13 @@ impl Group {
             .collect()
     }
 
+    /// Limits what the group may write to a block device a second, where version 2 has the controller for it.
+    pub fn limit_writes(&self, device: (u32, u32), bytes_per_second: u64) -> io::Result<()> {
+        let Some(dir) = self.dir(Roles::UNIFIED) else { return Ok(()) };
+        let line = format!("{}:{} wbps={bytes_per_second}", device.0, device.1);
+        fds::put(dir, c"io.max", &line).or_else(absent_is_fine)
+    }
+
     /// Writes the limits. Memory and processes must hold; the CPU weight is as good as the host lets it be.
     ///
     /// The weight follows the reference's rule that 1,769 MB of memory stand for one CPU.
@@ -77,7 +84,13 @@ impl Group {
             fds::put(memory, c"memory.oom.group", "1")?;
         } else {
             fds::put(memory, c"memory.limit_in_bytes", &bytes)?;
-            fds::put(memory, c"memory.memsw.limit_in_bytes", &bytes).or_else(absent_is_fine)?;
+            match fds::put(memory, c"memory.memsw.limit_in_bytes", &bytes) {
+                // A kernel that does not count swap can be told not to use it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fds::put(memory, c"memory.swappiness", "0").or_else(absent_is_fine)?;
+                }
+                other => other?,
+            }
         }
         if let Some(dir) = self.dir(Roles::PIDS) {
             fds::put(dir, c"pids.max", &limits.pids.to_string())?;

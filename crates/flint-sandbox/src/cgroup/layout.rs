@@ -58,6 +58,8 @@ impl Hierarchy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     pub hierarchies: Vec<Hierarchy>,
+    /// The file that limits what the version 1 root group may write to a device; the kernel writes back on its account.
+    pub write_throttle: Option<PathBuf>,
 }
 
 impl Layout {
@@ -115,7 +117,7 @@ impl Layout {
             hierarchies.push(Hierarchy { roles, mount, own: PathBuf::from(inside.trim_start_matches('/')) });
         }
         // A version 2 tree without controllers still counts `cpu.stat`, and freezes and kills.
-        Self { hierarchies }
+        Self { hierarchies, write_throttle: write_throttle(mountinfo) }
     }
 
     pub fn find(&self, role: Roles) -> Option<&Hierarchy> {
@@ -127,6 +129,17 @@ impl Layout {
     pub fn lock_home(&self) -> Option<&Path> {
         self.find(Roles::MEMORY).or_else(|| self.find(Roles::UNIFIED)).map(|h| h.mount.as_path())
     }
+}
+
+/// Only where the mount shows the hierarchy's real root: write-back goes on no other group's account.
+fn write_throttle(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (head, tail) = line.split_once(" - cgroup ")?;
+        let mut head = head.split(' ').skip(3);
+        let (root, mount) = (head.next()?, head.next()?);
+        let blkio = tail.split(' ').nth(1)?.split(',').any(|word| word == "blkio");
+        (blkio && root == "/").then(|| PathBuf::from(unescape(mount)).join("blkio.throttle.write_bps_device"))
+    })
 }
 
 fn controller_role(name: &str) -> Roles {
@@ -175,6 +188,15 @@ mod tests {
 40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
 41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
 ";
+
+    #[test]
+    fn writes_are_throttled_in_the_root_group_alone() {
+        let line = "40 31 0:37 / /sys/fs/cgroup/blkio rw - cgroup cgroup rw,blkio\n";
+        let found = write_throttle(&format!("{HYBRID}{line}"));
+        assert_eq!(found.as_deref(), Some(Path::new("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device")));
+        assert_eq!(write_throttle(&line.replace(" / ", " /box ")), None);
+        assert_eq!(write_throttle(HYBRID), None);
+    }
 
     #[test]
     fn hybrid() {

@@ -117,6 +117,9 @@ fn create_top(hierarchy: &Hierarchy, name: &str) -> io::Result<Top> {
             for controller in ["+memory", "+pids", "+cpu"] {
                 fds::put(base_dir.as_raw_fd(), c"cgroup.subtree_control", controller).ok();
             }
+            // Good to have: limits writes to a device.
+            fds::put(base_dir.as_raw_fd(), c"cgroup.subtree_control", "+io").ok();
+            fds::put(dir.as_raw_fd(), c"cgroup.subtree_control", "+io").ok();
             if let Err(error) = fds::put(dir.as_raw_fd(), c"cgroup.subtree_control", "+memory +pids +cpu") {
                 std::fs::remove_dir(&path).ok();
                 last = error;

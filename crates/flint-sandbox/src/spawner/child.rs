@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::filter::{self, Program};
-use super::root;
+use super::{proc, root};
 use crate::api::INSIDE_ID;
 use crate::error::Stage;
 use crate::message::{At as _, Failure, Status, UnpackRequest};
@@ -18,6 +18,8 @@ use crate::sys::{fds, monotonic_ns, mount, process};
 
 /// What every child of the spawner goes through.
 pub struct Confinement<'a> {
+    /// The mount namespace of the root.
+    pub root: RawFd,
     pub tasks: &'a [OwnedFd],
     pub net: RawFd,
     pub uid: u32,
@@ -35,6 +37,8 @@ pub struct Plan<'a> {
     pub confinement: Confinement<'a>,
     pub code: Option<RawFd>,
     pub layer: Option<RawFd>,
+    /// The file system of `/tmp`, detached; a tmpfs with these options where there is none.
+    pub tmp: Option<RawFd>,
     pub tmp_options: CString,
     pub shm_options: CString,
     pub null: RawFd,
@@ -45,6 +49,9 @@ pub struct Plan<'a> {
     pub env: Vec<*const libc::c_char>,
     pub cwd: &'a CStr,
     pub filters: &'a [Program],
+    pub survey: &'a proc::Survey,
+    /// The directory inside with the files of `/proc` for the function's memory.
+    pub sizes: CString,
     /// The request's bytes, wiped in init as soon as they are not needed.
     pub message: (*const u8, usize),
     pub cloned_ns: u64,
@@ -76,6 +83,7 @@ pub extern "C" fn run(plan: &Plan<'_>) -> ! {
 
 fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {
     let confinement = &plan.confinement;
+    let procs = enter(confinement)?;
     join(confinement)?;
     stamps[2] = monotonic_ns();
     if let Some(code) = plan.code {
@@ -85,11 +93,15 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
         mount::attach(layer, libc::AT_FDCWD, c"/opt").at(Stage::Code)?;
     }
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
-    mount::mount_new(c"tmpfs", c"/tmp", flags, &plan.tmp_options).at(Stage::Tmp)?;
+    match plan.tmp {
+        Some(tmp) => mount::attach(tmp, libc::AT_FDCWD, c"/tmp"),
+        None => mount::mount_new(c"tmpfs", c"/tmp", flags, &plan.tmp_options),
+    }
+    .at(Stage::Tmp)?;
     mount::mount_new(c"tmpfs", c"/dev/shm", flags | libc::MS_NOEXEC, &plan.shm_options).at(Stage::Tmp)?;
-    mount_proc().at(Stage::Proc)?;
+    proc::mount(procs.inside, plan.survey, &plan.sizes).at(Stage::Proc)?;
     stamps[3] = monotonic_ns();
-    confine(confinement)?;
+    confine(confinement, procs.maps)?;
 
     arrange_descriptors(plan).at(Stage::Descriptors)?;
     // From here on failures go to the descriptor's new number.
@@ -113,6 +125,29 @@ fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infal
     }
 }
 
+/// Two instances of `/proc` of this pid namespace, attached nowhere yet.
+struct Procs {
+    /// The one that is mounted: read-only.
+    inside: OwnedFd,
+    /// Writable, and gone with its descriptor: only for this process' own maps.
+    maps: OwnedFd,
+}
+
+/// Goes into a copy of the root's mount namespace, with nothing of the host's behind it.
+///
+/// Where this process has rights over its own user namespace only, the kernel grants a new `/proc` just to those who see
+/// one already: so both are made before.
+fn enter(confinement: &Confinement<'_>) -> Result<Procs, Failure> {
+    let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC;
+    let procs = Procs {
+        inside: mount::new_fs(c"proc", &[], attributes | mount::RDONLY).at(Stage::Proc)?,
+        maps: mount::new_fs(c"proc", &[], attributes).at(Stage::Proc)?,
+    };
+    process::set_ns(confinement.root, libc::CLONE_NEWNS).at(Stage::Enter)?;
+    process::unshare(libc::CLONE_NEWNS).at(Stage::Enter)?;
+    Ok(procs)
+}
+
 /// Cgroups, network and cgroup namespace.
 fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
     // This copy would keep the lifeline open.
@@ -126,49 +161,8 @@ fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
     process::unshare(libc::CLONE_NEWCGROUP).at(Stage::Join)
 }
 
-/// A fresh, read-only `/proc` of this pid namespace, with what tells of the host masked.
-fn mount_proc() -> io::Result<()> {
-    let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
-    let proc = mount::new_fs(c"proc", &[], attributes)?;
-    mount::attach(proc.as_raw_fd(), libc::AT_FDCWD, c"/proc")?;
-    let null = fds::open(c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW)?;
-    if !fds::is_null_device(null.as_raw_fd())? {
-        return Err(io::Error::from_raw_os_error(libc::ENODEV));
-    }
-    for file in [
-        c"/proc/kcore",
-        c"/proc/keys",
-        c"/proc/key-users",
-        c"/proc/kallsyms",
-        c"/proc/kmsg",
-        c"/proc/sysrq-trigger",
-        c"/proc/timer_list",
-        c"/proc/timer_stats",
-        c"/proc/sched_debug",
-        c"/proc/latency_stats",
-        c"/proc/config.gz",
-    ] {
-        cover(null.as_raw_fd(), c"", file)?;
-    }
-    for dir in [c"/proc/acpi", c"/proc/asound", c"/proc/scsi", c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/driver"]
-    {
-        cover(libc::AT_FDCWD, root::EMPTY, dir)?;
-    }
-    Ok(())
-}
-
-/// Binds one thing over another; what does not exist needs no cover.
-fn cover(source: RawFd, path: &CStr, target: &CStr) -> io::Result<()> {
-    // SAFETY: `target` is NUL-terminated.
-    if unsafe { libc::access(target.as_ptr(), libc::F_OK) } != 0 {
-        return Ok(());
-    }
-    let tree = mount::clone_tree(source, path)?;
-    mount::attach(tree.as_raw_fd(), libc::AT_FDCWD, target)
-}
-
 /// Limits, identity, user namespace, capabilities. Afterwards this process has no right over anything but its own.
-fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
+fn confine(confinement: &Confinement<'_>, proc: OwnedFd) -> Result<(), Failure> {
     process::set_hostname(confinement.hostname).at(Stage::Host)?;
     for (resource, most) in [
         (libc::RLIMIT_CORE, 0),
@@ -180,8 +174,6 @@ fn confine(confinement: &Confinement<'_>) -> Result<(), Failure> {
     ] {
         process::limit_resource(resource, most).at(Stage::Host)?;
     }
-    // Not attached anywhere, writable, and gone with its descriptor: only for this process' own maps.
-    let proc = mount::new_fs(c"proc", &[], mount::NOSUID | mount::NODEV | mount::NOEXEC).at(Stage::UserNamespace)?;
     process::become_user(confinement.uid, confinement.gid).at(Stage::Identity)?;
     process::unshare(libc::CLONE_NEWUSER).at(Stage::UserNamespace)?;
     // Only a dumpable process owns the files through which it sets its maps.
@@ -300,13 +292,15 @@ fn plan_archive() -> RawFd {
 
 fn confine_unpack(plan: &UnpackPlan<'_>) -> Result<(), Failure> {
     process::set_name(c"flint-unpack");
+    let Procs { inside, maps } = enter(&plan.confinement)?;
+    drop(inside);
     join(&plan.confinement)?;
     mount::attach(plan.staging, libc::AT_FDCWD, root::STAGING).at(Stage::Code)?;
     // Files are 0644 whatever the caller's mask was.
     // SAFETY: no pointers.
     unsafe { libc::umask(0o022) };
     process::limit_resource(libc::RLIMIT_CPU, plan.request.cpu_seconds).at(Stage::Host)?;
-    confine(&plan.confinement)?;
+    confine(&plan.confinement, maps)?;
     let status = fds::dup_above(plan.confinement.status, ABOVE).at(Stage::Descriptors)?;
     let archive = fds::dup_above(plan.archive, ABOVE).at(Stage::Descriptors)?;
     fds::dup_onto(status.as_raw_fd(), STATUS).at(Stage::Descriptors)?;

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::child::{self, Confinement, Plan, UnpackPlan};
+use super::ext4::Size;
 use super::slot::Answer;
+use super::tmp::{Tmp, WRITE_RATE};
 use super::{Spawner, root};
 use crate::cgroup::{Limits, Roles};
 use crate::error::Stage;
@@ -31,7 +33,9 @@ impl Spawner {
         if launch.memory < LEAST_MEMORY {
             return Err(invalid(libc::EINVAL));
         }
-        let root = self.roots.get(launch.root as usize).ok_or(invalid(libc::ENOENT))?.as_raw_fd();
+        let root = self.roots.get_mut(launch.root as usize).ok_or(invalid(libc::ENOENT))?;
+        let sizes = root.sizes.directory(&self.survey, launch.memory).at(Stage::Proc)?;
+        let root = root.namespace.as_raw_fd();
         let ids = self.uids.first + launch.slot;
         let trees = given.iter().map(|dir| clone_directory(dir.as_raw_fd(), true)).collect::<io::Result<Vec<_>>>();
         let trees = trees.at(Stage::Trees)?;
@@ -43,6 +47,13 @@ impl Spawner {
             return Err(invalid(libc::EBUSY));
         }
         slot.group.limit(Limits { memory: launch.memory, pids: launch.pids }).at(Stage::Limits)?;
+        if let Some(images) = &mut self.images {
+            let size = Size { bytes: launch.tmp_bytes, inodes: launch.tmp_inodes };
+            slot.tmp = images.suited(slot.tmp.take(), size, ids);
+            if let Some(tmp) = &slot.tmp {
+                slot.group.limit_writes(images.device_of(tmp), WRITE_RATE).at(Stage::Limits)?;
+            }
+        }
         let (status, status_end) = fds::pipe().at(Stage::Clone)?;
         let (stdout, stdout_end) = fds::pipe().at(Stage::Clone)?;
         let (stderr, stderr_end) = fds::pipe().at(Stage::Clone)?;
@@ -53,6 +64,7 @@ impl Spawner {
         let text = |s: String| CString::new(s).expect("numbers hold no NUL");
         let plan = Plan {
             confinement: Confinement {
+                root,
                 tasks: &slot.tasks,
                 net: slot.net.as_raw_fd(),
                 uid: ids,
@@ -64,6 +76,7 @@ impl Spawner {
             },
             code: code.map(|fd| fd.as_raw_fd()),
             layer: layer.map(|fd| fd.as_raw_fd()),
+            tmp: slot.tmp.as_ref().and_then(Tmp::mount),
             tmp_options: text(format!(
                 "size={},nr_inodes={},mode=1777,uid={ids},gid={ids}",
                 launch.tmp_bytes.max(4096),
@@ -80,11 +93,13 @@ impl Spawner {
             env: pointers(&launch.env),
             cwd: launch.cwd,
             filters: self.filters.sandbox(),
+            survey: &self.survey,
+            sizes,
             message: (message.as_ptr(), message.len()),
             cloned_ns: monotonic_ns(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run, &plan)?;
+        let (pid, pidfd) = clone_into(cgroup, child::run, &plan)?;
         slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
     }
@@ -103,9 +118,14 @@ impl Spawner {
             return Err(invalid(libc::EBUSY));
         }
         slot.group.limit(Limits { memory: request.memory, pids: 4 }).at(Stage::Limits)?;
+        // It has none.
+        if let (Some(tmp), Some(images)) = (slot.tmp.take(), &mut self.images) {
+            images.spare(tmp);
+        }
         let (result, result_end) = fds::pipe().at(Stage::Clone)?;
         let plan = UnpackPlan {
             confinement: Confinement {
+                root,
                 tasks: &slot.tasks,
                 net: slot.net.as_raw_fd(),
                 uid: self.service.0,
@@ -121,7 +141,7 @@ impl Spawner {
             filters: self.filters.unpack(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(root, self.host_mounts.as_raw_fd(), cgroup, child::run_unpack, &plan)?;
+        let (pid, pidfd) = clone_into(cgroup, child::run_unpack, &plan)?;
         slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
@@ -138,28 +158,13 @@ fn clone_directory(fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Clones a child that starts inside the mount namespace `root`, in its own copy of it, and comes back.
-fn clone_into<T>(
-    root: RawFd,
-    host_mounts: RawFd,
-    cgroup: Option<RawFd>,
-    child: extern "C" fn(&T) -> !,
-    plan: &T,
-) -> Result<(u32, OwnedFd), Failure> {
-    let flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-    process::set_ns(root, libc::CLONE_NEWNS).at(Stage::Clone)?;
+/// Clones a child into namespaces of its own, and into `cgroup`. It enters its root by itself.
+fn clone_into<T>(cgroup: Option<RawFd>, child: extern "C" fn(&T) -> !, plan: &T) -> Result<(u32, OwnedFd), Failure> {
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
     // SAFETY: the spawner has one thread; the child runs `child`, which does not return.
-    let forked = unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) };
-    if let Ok(Forked::Child) = forked {
-        child(plan)
-    }
-    if process::set_ns(host_mounts, libc::CLONE_NEWNS).is_err() {
-        // Stuck inside a root the spawner is of no use: end, and let the server and everything else end with it.
-        process::exit(1);
-    }
-    match forked.at(Stage::Clone)? {
+    match unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) }.at(Stage::Clone)? {
         Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
-        Forked::Child => unreachable!("the child has left above"),
+        Forked::Child => child(plan),
     }
 }
 

@@ -7,15 +7,19 @@
 //!
 //! When the channel closes, it kills all its cgroups, removes them and exits.
 //!
-//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `slot`, `launch` (the
-//! spawner's part of a launch), `child` (the steps between `clone3` and `execve`), `filter` (system calls).
+//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `proc` (what `/proc` shows),
+//! `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of a launch), `child` (the steps
+//! between `clone3` and `execve`), `filter` (system calls).
 
 mod child;
+mod ext4;
 mod filter;
 mod launch;
+mod proc;
 mod root;
 mod setup;
 mod slot;
+mod tmp;
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -121,9 +125,12 @@ struct Spawner {
     null: OwnedFd,
     /// (read end, write end): the read end shows end of file once the spawner is gone.
     lifeline: (OwnedFd, OwnedFd),
-    roots: Vec<OwnedFd>,
+    survey: proc::Survey,
+    roots: Vec<root::Root>,
     unpack_root: Option<OwnedFd>,
     slots: slot::Slots,
+    /// None where `/tmp` is in memory.
+    images: Option<tmp::Images>,
 }
 
 /// Roots that one server may define; there is one for each runtime.
@@ -157,6 +164,7 @@ impl Spawner {
             let (locks, uids) = setup::lock_and_sweep(&layout, options)?;
             let tops = Tops::create(&layout, &setup::top_name(&options.data_id)).map_err(what("cgroups"))?;
             let filters = filter::Filters::compile()?;
+            let survey = proc::Survey::take().map_err(what("/proc"))?;
             let open = |path, name| fds::open(path, libc::O_RDONLY).map_err(what(name));
             let host_mounts = open(c"/proc/self/ns/mnt", "mount namespace")?;
             let host_net = open(c"/proc/self/ns/net", "network namespace")?;
@@ -166,14 +174,16 @@ impl Spawner {
             }
             let lifeline = fds::pipe().map_err(what("pipe"))?;
             setup::shed_capabilities().map_err(what("capabilities"))?;
-            Ok((locks, uids, tops, filters, host_mounts, host_net, null, lifeline))
+            let images = open_images(options, &layout, uids.first);
+            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images))
         };
         match parts() {
-            Ok((locks, uids, tops, filters, host_mounts, host_net, null, lifeline)) => Ok(Self {
+            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images)) => Ok(Self {
                 channel,
                 locks,
                 tops,
                 filters,
+                survey,
                 uids,
                 service: (options.service_uid, options.service_gid),
                 host_mounts,
@@ -183,6 +193,7 @@ impl Spawner {
                 roots: Vec::new(),
                 unpack_root: None,
                 slots: slot::Slots::new(uids.count),
+                images,
             }),
             Err(problem) => Err((channel, problem)),
         }
@@ -192,10 +203,11 @@ impl Spawner {
     fn serve(&mut self) {
         let mut buffer = vec![0_u8; MAX_MESSAGE];
         loop {
-            let wait = if self.slots.has_work() { 20 } else { -1 };
-            match fds::poll_one(self.channel.as_raw_fd(), libc::POLLIN, wait) {
+            let busy = self.slots.has_work() || self.images.as_ref().is_some_and(tmp::Images::has_work);
+            match fds::poll_one(self.channel.as_raw_fd(), libc::POLLIN, if busy { 20 } else { -1 }) {
                 Ok(0) => {
                     self.slots.work(&self.tops);
+                    self.images.iter_mut().for_each(tmp::Images::work);
                     continue;
                 }
                 Ok(_) => {}
@@ -227,10 +239,10 @@ impl Spawner {
     ) -> (Reply, Vec<OwnedFd>) {
         let outcome = match request {
             Request::DefineRoot { binds, files } => self.define_root(&binds, &files, given),
-            Request::CreateSlot => self.slots.create(&self.tops, self.host_net.as_raw_fd()),
+            Request::CreateSlot => self.slots.create(&self.tops, self.host_net.as_raw_fd(), self.images.as_mut()),
             Request::Launch(launch) => self.launch(&launch, given, began_ns, message),
             Request::Unpack(unpack) => self.unpack(&unpack, given, began_ns),
-            Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops),
+            Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops, self.images.as_mut()),
             Request::KillSlot { slot } => self.slots.kill(slot, &self.tops),
             Request::SettleSlot { slot } => self.slots.settle(slot, &self.tops),
             Request::Socket { slot } => self.slots.socket(slot, self.host_net.as_raw_fd()),
@@ -260,10 +272,28 @@ impl Spawner {
         for _ in 0..2000 {
             left.retain(|path| !cgroup::sweep_once(path));
             if left.is_empty() {
-                self.locks.release();
-                return;
+                break;
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        if let Some(images) = &mut self.images {
+            images.close(self.slots.take_tmps());
+        }
+        if left.is_empty() {
+            self.locks.release();
+        }
+    }
+}
+
+/// What `/tmp` is made from, where the host can; said where it can't.
+fn open_images(options: &Options, layout: &Layout, first_uid: u32) -> Option<tmp::Images> {
+    let folder = options.image_dir.as_deref()?;
+    let range = first_uid.saturating_sub(options.uid_base) / options.uid_count;
+    match tmp::Images::open(folder, range, layout.write_throttle.as_deref()) {
+        Ok(images) => Some(images),
+        Err(error) => {
+            tracing::warn!(%error, "no loop devices: /tmp is in memory, on the account of the function");
+            None
         }
     }
 }

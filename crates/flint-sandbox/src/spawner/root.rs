@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::proc::Sizes;
 use crate::cgroup::c_path;
 use crate::error::Stage;
 use crate::message::{At as _, Failure, FileHead, MAX_ROOT_BYTES};
@@ -30,19 +31,25 @@ struct Tree {
     target: CString,
 }
 
-/// Builds a root and returns its mount namespace.
+/// A root that is ready.
+pub struct Root {
+    pub namespace: OwnedFd,
+    pub sizes: Sizes,
+}
+
+/// Builds a root.
 pub fn build(
     binds: &[(&CStr, &CStr)],
     files: &[FileHead<'_>],
     contents: RawFd,
     host_mounts: RawFd,
-) -> Result<OwnedFd, Failure> {
+) -> Result<Root, Failure> {
     let total = files.iter().try_fold(0_u64, |sum, f| sum.checked_add(f.length));
     if total.is_none_or(|t| t > MAX_ROOT_BYTES) {
         return Err(Failure { stage: Stage::Request, errno: libc::EFBIG });
     }
     let trees = host_trees(binds).at(Stage::Root)?;
-    in_new_namespace(host_mounts, |root| {
+    let (namespace, sizes) = in_new_namespace(host_mounts, |root| {
         furnish(root)?;
         for tree in &trees {
             let target = relative(&tree.target)?;
@@ -61,17 +68,18 @@ pub fn build(
             write_file(root, file, contents, offset)?;
             offset += file.length;
         }
-        Ok(())
-    })
+        Sizes::attach(root)
+    })?;
+    Ok(Root { namespace, sizes })
 }
 
 /// The root of the unpack helper: nothing but the place where the staging directory goes.
 pub fn build_empty(host_mounts: RawFd) -> Result<OwnedFd, Failure> {
-    in_new_namespace(host_mounts, |root| make_dir(root, c"staging"))
+    in_new_namespace(host_mounts, |root| make_dir(root, c"staging")).map(|(namespace, ())| namespace)
 }
 
 /// Runs `fill` on a new tmpfs in a new mount namespace, makes it that namespace's read-only root, and comes back.
-fn in_new_namespace(host_mounts: RawFd, fill: impl FnOnce(RawFd) -> io::Result<()>) -> Result<OwnedFd, Failure> {
+fn in_new_namespace<T>(host_mounts: RawFd, fill: impl FnOnce(RawFd) -> io::Result<T>) -> Result<(OwnedFd, T), Failure> {
     process::unshare(libc::CLONE_NEWNS).at(Stage::Root)?;
     let build = || {
         mount::make_all_private()?;
@@ -79,12 +87,12 @@ fn in_new_namespace(host_mounts: RawFd, fill: impl FnOnce(RawFd) -> io::Result<(
         let root = mount::new_fs(c"tmpfs", &[(c"size", c"96m"), (c"nr_inodes", c"16k"), (c"mode", c"0755")], 0)?;
         // Any directory will do: it is covered in this namespace only, until the root changes.
         mount::attach(root.as_raw_fd(), libc::AT_FDCWD, c"/usr")?;
-        fill(root.as_raw_fd())?;
+        let filled = fill(root.as_raw_fd())?;
         mount::become_root(root.as_raw_fd())?;
         mount::set_attributes(root.as_raw_fd(), FROM_HOST)?;
-        Ok(namespace)
+        Ok((namespace, filled))
     };
-    let built: io::Result<OwnedFd> = build();
+    let built: io::Result<(OwnedFd, T)> = build();
     // Whatever happened: back to where the host's trees are. A half-made root vanishes with its namespace.
     process::set_ns(host_mounts, libc::CLONE_NEWNS).at(Stage::Root)?;
     built.at(Stage::Root)
@@ -164,6 +172,7 @@ fn furnish(root: RawFd) -> io::Result<()> {
         c"var/empty",
         c"var/tmp",
         c"var/log",
+        c"var/proc",
     ] {
         make_dir(root, dir)?;
     }
@@ -259,7 +268,7 @@ fn make_parents(root: RawFd, path: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn put_file(root: RawFd, path: &CStr, mode: u32, content: &[u8]) -> io::Result<()> {
+pub(super) fn put_file(root: RawFd, path: &CStr, mode: u32, content: &[u8]) -> io::Result<()> {
     let file = create_file(root, path, mode)?;
     fds::write_all(file.as_raw_fd(), content)
 }

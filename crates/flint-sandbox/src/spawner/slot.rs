@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
+use super::tmp::{Images, Tmp};
 use crate::api::RUNTIME_API;
 use crate::cgroup::{Group, Roles, Tops};
 use crate::error::Stage;
@@ -37,6 +38,8 @@ pub struct Slot {
     /// The pidfd of init where there is no version 2 tree: a child that has not joined its groups yet is in none of the
     /// lists that a kill would read, and the end of init ends everything in its pid namespace.
     init: Option<OwnedFd>,
+    /// `/tmp`, prepared or in use; none where it is a tmpfs of the sandbox's own.
+    pub tmp: Option<Tmp>,
 }
 
 impl Slot {
@@ -47,6 +50,9 @@ impl Slot {
         }
         self.tasks.clear();
         self.group.close();
+        if let Some(tmp) = &mut self.tmp {
+            tmp.handed_over();
+        }
         Ok(())
     }
 
@@ -85,7 +91,7 @@ impl Slots {
         self.live.get_mut(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })
     }
 
-    pub fn create(&mut self, tops: &Tops, host_net: RawFd) -> Answer {
+    pub fn create(&mut self, tops: &Tops, host_net: RawFd, images: Option<&mut Images>) -> Answer {
         // Fresh indices first: the longer a host id rests, the better.
         let index = if self.next < self.count {
             self.next += 1;
@@ -98,7 +104,8 @@ impl Slots {
             }
         };
         match make(index, tops, host_net) {
-            Ok((slot, mask, form, files)) => {
+            Ok((mut slot, mask, form, files)) => {
+                slot.tmp = images.and_then(Images::usual);
                 self.live.insert(index, slot);
                 Ok((Reply::Slot { slot: index, mask, form }, files))
             }
@@ -127,12 +134,17 @@ impl Slots {
     }
 
     /// Kills what is left in the slot and takes it down, now or (the answer says so) when it is empty.
-    pub fn destroy(&mut self, index: u32, tops: &Tops) -> Answer {
+    pub fn destroy(&mut self, index: u32, tops: &Tops, images: Option<&mut Images>) -> Answer {
         let slot = self.live.remove(&index).ok_or(Failure { stage: Stage::Request, errno: libc::ENOENT })?;
         if slot.used {
             slot.kill(tops);
         }
-        let Slot { group, net, .. } = slot;
+        let Slot { group, net, tmp, used, .. } = slot;
+        match (tmp, images) {
+            (Some(tmp), Some(images)) if used => images.give_back(tmp),
+            (Some(tmp), Some(images)) => images.spare(tmp),
+            _ => {}
+        }
         self.leaving.push((index, group));
         self.dead_nets.push(net);
         // Under load there may be no quiet moment for `work`.
@@ -147,6 +159,11 @@ impl Slots {
         self.remove_empty(tops);
         let leaving = self.leaving.iter().any(|(other, _)| *other == index);
         Ok((if leaving { Reply::Leaving } else { Reply::Done }, Vec::new()))
+    }
+
+    /// Everything that sandboxes use or would have used as `/tmp`.
+    pub fn take_tmps(&mut self) -> impl Iterator<Item = Tmp> + '_ {
+        self.live.values_mut().filter_map(|slot| slot.tmp.take())
     }
 
     pub fn has_work(&self) -> bool {
@@ -184,7 +201,7 @@ fn make(index: u32, tops: &Tops, host_net: RawFd) -> Result<Made, Failure> {
         Ok((mask, form, files)) => {
             let tasks = group.open_tasks();
             match tasks {
-                Ok(tasks) => Ok((Slot { group, net, tasks, used: false, init: None }, mask, form, files)),
+                Ok(tasks) => Ok((Slot { group, net, tasks, used: false, init: None, tmp: None }, mask, form, files)),
                 Err(error) => {
                     tops.remove_group(&group).ok();
                     Err(Failure::new(Stage::Cgroup, &error))

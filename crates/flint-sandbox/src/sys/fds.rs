@@ -33,6 +33,11 @@ pub fn rmdir_at(dir: RawFd, path: &CStr) -> io::Result<()> {
     check_int(unsafe { libc::unlinkat(dir, path.as_ptr(), libc::AT_REMOVEDIR) }).map(drop)
 }
 
+pub fn unlink_at(dir: RawFd, path: &CStr) -> io::Result<()> {
+    // SAFETY: as for `open_at`.
+    check_int(unsafe { libc::unlinkat(dir, path.as_ptr(), 0) }).map(drop)
+}
+
 pub fn symlink_at(target: &CStr, dir: RawFd, path: &CStr) -> io::Result<()> {
     // SAFETY: both strings are NUL-terminated and outlive the call.
     check_int(unsafe { libc::symlinkat(target.as_ptr(), dir, path.as_ptr()) }).map(drop)
@@ -87,6 +92,30 @@ pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> io::Result<()> {
         bytes = &bytes[n as usize..];
     }
     Ok(())
+}
+
+/// Writes all of it at an offset, going on after interruptions and short writes.
+pub fn write_all_at(fd: RawFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: the pointer and length describe `bytes`.
+        let n = unsafe { libc::pwrite(fd, bytes.as_ptr().cast(), bytes.len(), offset as libc::off_t) };
+        if n < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        bytes = &bytes[n as usize..];
+        offset += n as u64;
+    }
+    Ok(())
+}
+
+/// Makes a file this long; what it gains is a hole.
+pub fn set_length(fd: RawFd, length: u64) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check_int(unsafe { libc::ftruncate(fd, length as libc::off_t) }).map(drop)
 }
 
 /// Reads at an offset into `buffer`; returns how much came.

@@ -3,6 +3,7 @@
 //! Raw on purpose: between `clone3` and `execve` nothing may depend on a library's idea of threads.
 
 pub mod fds;
+pub mod loops;
 pub mod mount;
 pub mod process;
 pub mod socket;

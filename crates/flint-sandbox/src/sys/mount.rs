@@ -12,6 +12,7 @@ const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
 const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_SET_FLAG: libc::c_uint = 0;
 const FSCONFIG_SET_STRING: libc::c_uint = 1;
 const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
@@ -19,6 +20,7 @@ pub const RDONLY: u64 = 0x1;
 pub const NOSUID: u64 = 0x2;
 pub const NODEV: u64 = 0x4;
 pub const NOEXEC: u64 = 0x8;
+pub const NOATIME: u64 = 0x10;
 
 #[repr(C)]
 struct MountAttr {
@@ -71,6 +73,16 @@ pub fn attach(tree: RawFd, dir: RawFd, path: &CStr) -> io::Result<()> {
 
 /// A new, detached file system of a kind such as `tmpfs` or `proc`, with options and mount attributes.
 pub fn new_fs(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> io::Result<OwnedFd> {
+    new_fs_flagged(kind, options, &[], attributes)
+}
+
+/// As [`new_fs`], with options that have no value as well.
+pub fn new_fs_flagged(
+    kind: &CStr,
+    options: &[(&CStr, &CStr)],
+    flags: &[&CStr],
+    attributes: u64,
+) -> io::Result<OwnedFd> {
     // SAFETY: `kind` is NUL-terminated.
     let context = own(check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?);
     let context_fd = std::os::fd::AsRawFd::as_raw_fd(&context);
@@ -81,6 +93,10 @@ pub fn new_fs(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> io::R
         })?;
     }
     let none = std::ptr::null::<libc::c_char>();
+    for flag in flags {
+        // SAFETY: the string is NUL-terminated and a flag takes no value.
+        check(unsafe { libc::syscall(libc::SYS_fsconfig, context_fd, FSCONFIG_SET_FLAG, flag.as_ptr(), none, 0) })?;
+    }
     // SAFETY: this command takes neither key nor value.
     check(unsafe { libc::syscall(libc::SYS_fsconfig, context_fd, FSCONFIG_CMD_CREATE, none, none, 0) })?;
     // SAFETY: no pointers.

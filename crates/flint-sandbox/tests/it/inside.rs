@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use flint_model::ByteCount;
-use flint_sandbox::{How, RootFile, RootSpec};
+use flint_sandbox::{Exit, How, RootFile, RootSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::{World, code, finish, launch, run, shell, tests};
@@ -14,9 +14,11 @@ tests! {
     identity_and_rights,
     what_must_be_denied,
     what_must_work,
+    proc_tells_of_the_function_alone,
     the_probes_find_something_without_a_sandbox,
     memory_of_init_holds_no_secrets,
     tmp_has_limits_in_bytes_and_files,
+    tmp_does_not_eat_memory,
     code_layer_and_root_files_are_there_and_read_only,
     the_runtime_api_listener_is_reached_from_inside,
     what_listens_inside_is_reached_from_the_server,
@@ -46,7 +48,8 @@ async fn identity_and_rights(world: Arc<World>) {
 import os, socket
 status = dict(l.split(":", 1) for l in open("/proc/self/status").read().splitlines())
 def say(name, value): print(name, value)
-say("ids", (os.getresuid(), os.getresgid(), os.getgroups()))
+for k in ("Uid", "Gid"): say(k, status[k].split())
+say("ids", (os.getuid(), os.geteuid(), os.getgid(), os.getegid(), os.getgroups()))
 for k in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"): say(k, status[k].strip())
 fds = []
 for n in os.listdir("/proc/self/fd"):
@@ -65,7 +68,10 @@ say("umask", os.umask(0))
 "#;
     let facts = facts(&world, script).await;
     let is = |name: &str, value: &str| assert_eq!(facts[name], value, "{name}");
-    is("ids", "((993, 993, 993), (993, 993, 993), [])");
+    // Real, effective, saved and that of file access.
+    is("Uid", "['993', '993', '993', '993']");
+    is("Gid", "['993', '993', '993', '993']");
+    is("ids", "(993, 993, 993, 993, [])");
     for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
         is(set, "0000000000000000");
     }
@@ -157,7 +163,7 @@ attempt("host:files", lambda: os.listdir(sys.argv[3]) and 0)
 attempt("sys", lambda: os.listdir("/sys/class") and 0)
 print("keys", len(open("/proc/keys").read()) if os.path.exists("/proc/keys") else 0)
 print("cmdline", len(open("/proc/1/cmdline").read().strip("\0")))
-print("mounts", sum(any(w in l for w in ("/work", "/root", "ext4", "xfs")) and " /usr " not in l and " /etc/" not in l
+print("mounts", sum(any(w in l for w in ("/work", "/root", "ext4", "xfs")) and " /tmp " not in l and " /usr " not in l and " /etc/" not in l
                     for l in open("/proc/self/mounts")))
 "#;
 
@@ -248,6 +254,65 @@ say("meminfo", int(open("/proc/meminfo").readline().split()[1]) > 0)
     assert!(bad.is_empty() && facts.contains_key("stdout") && facts.len() >= 17, "{bad:?}\n{out}");
 }
 
+/// Every entry of `/proc` that has content is one of those that are meant to; the covers are the real null device.
+async fn proc_tells_of_the_function_alone(world: Arc<World>) {
+    let script = r#"
+import os, stat
+def say(name, value): print(name, value)
+told, null = [], os.makedev(1, 3)
+for name in sorted(os.listdir("/proc")):
+    path = "/proc/" + name
+    if name.isdigit() or os.path.islink(path): continue
+    mode = os.stat(path)
+    if stat.S_ISDIR(mode.st_mode):
+        if os.listdir(path): told.append(name)
+        continue
+    if stat.S_ISCHR(mode.st_mode):
+        if mode.st_rdev != null: told.append(name + " is another device")
+        continue
+    try:
+        with open(path, "rb") as f:
+            if f.read(1): told.append(name)
+    except OSError as e: pass
+say("told", told)
+say("links", sorted(n for n in os.listdir("/proc") if os.path.islink("/proc/" + n)))
+say("total", open("/proc/meminfo").readline().split()[1])
+say("processors", open("/proc/cpuinfo").read().count("processor"))
+say("stat", open("/proc/stat").read().count("\ncpu"))
+say("load", open("/proc/loadavg").read().strip())
+say("boot_id", repr(open("/proc/sys/kernel/random/boot_id").read()))
+say("uuid", len(open("/proc/sys/kernel/random/uuid").read()))
+refused = 0
+for name in ("meminfo", "cpuinfo", "stat", "loadavg"):
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_TRUNC):
+        try: os.close(os.open("/proc/" + name, flags)); say("opened", name)
+        except OSError: refused += 1
+say("refused", refused)
+try: say("sizes", os.listdir("/var/proc"))
+except OSError as e: say("sizes", e.errno)
+"#;
+    let mut launch = launch(world.root, &["/usr/bin/python3", "-I", "-c", script]);
+    launch.memory = ByteCount::from_mib(200);
+    let (exit, out, err) = run(&world, launch).await;
+    assert_eq!(exit.how, How::Code(0), "{out}{err}");
+    let facts = parse(&out);
+    let host = std::thread::available_parallelism().unwrap().get().min(2).to_string();
+    assert_eq!(
+        facts["told"],
+        "['cpuinfo', 'filesystems', 'loadavg', 'meminfo', 'stat', 'sys', 'sysvipc', 'uptime', 'version']"
+    );
+    assert_eq!(facts["links"], "['mounts', 'net', 'self', 'thread-self']");
+    assert_eq!(facts["total"], "204800", "KiB");
+    assert_eq!((&facts["processors"], &facts["stat"]), (&host, &host));
+    assert_eq!((facts["load"].as_str(), facts["boot_id"].as_str()), ("0.00 0.00 0.00 1/1 1", "''"));
+    assert_eq!(
+        (facts["uuid"].as_str(), facts["refused"].as_str(), facts["sizes"].as_str()),
+        ("37", "12", "13"),
+        "{out}"
+    );
+    assert!(!facts.contains_key("opened"), "{out}");
+}
+
 async fn memory_of_init_holds_no_secrets(world: Arc<World>) {
     // Put together at run time, so that the bytes are in no binary.
     let marker = format!("{}-{}-marker", "secret", std::process::id());
@@ -313,8 +378,23 @@ except OSError as e: print("files", n, errno.errorcode[e.errno])
     launch.tmp_inodes = 100;
     let (_, out, err) = run(&world, launch).await;
     let facts = parse(&out);
-    assert_eq!(facts["bytes"], "4194304 ENOSPC", "{err}");
-    assert_eq!(facts["files"], "99 ENOSPC");
+    let number = |name: &str| -> u64 {
+        facts[name].strip_suffix(" ENOSPC").unwrap_or_else(|| panic!("{out}{err}")).parse().unwrap()
+    };
+    // What was asked for, and at most what the file system keeps for directories and counts by the block.
+    assert!((4 << 20..6 << 20).contains(&number("bytes")), "{out}");
+    assert!((99..=120).contains(&number("files")), "{out}");
+}
+
+async fn tmp_does_not_eat_memory(world: Arc<World>) {
+    let script =
+        "dd if=/dev/zero of=/tmp/big bs=1M count=200 && grep ' /tmp ' /proc/mounts && stat -c %a:%u /tmp && ls -A /tmp";
+    let mut launch = shell(world.root, script);
+    launch.memory = ByteCount::from_mib(32);
+    let (exit, out, err) = run(&world, launch).await;
+    assert_eq!(exit, Exit { how: How::Code(0), oom: false }, "{out}{err}");
+    assert!(out.contains(" /tmp ext4 rw,nosuid,nodev,noatime"), "{out}");
+    assert!(out.ends_with("\n1777:993\nbig\n"), "{out}");
 }
 
 async fn code_layer_and_root_files_are_there_and_read_only(world: Arc<World>) {

@@ -51,7 +51,8 @@ fn main() {
         return endings::host(&args[1..]);
     }
     let names: Vec<&String> = args.iter().filter(|a| !a.starts_with('-')).collect();
-    let options = options("it");
+    let images = tempfile::tempdir().expect("a temporary directory");
+    let options = Options { image_dir: Some(images.path().to_owned()), ..options("it") };
     let channel = spawner::start(&options).expect("these tests need root and cgroups");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let failed = runtime.block_on(async {
