@@ -22,6 +22,13 @@ pub struct Group {
     pub(super) parts: Vec<Part>,
 }
 
+/// Where version 1 limits the buffers of TCP sockets.
+pub(super) const TCP_LIMIT: &CStr = c"memory.kmem.tcp.limit_in_bytes";
+
+/// They may take this part of the memory on top of it, and never less than [`SOCKETS_LEAST`] bytes.
+const SOCKETS_SHARE: u64 = 4;
+const SOCKETS_LEAST: u64 = 16 << 20;
+
 /// The limits of one launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -91,6 +98,9 @@ impl Group {
                 }
                 other => other?,
             }
+            // Version 1 counts the buffers of TCP sockets apart, and without a limit of their own they are nobody's.
+            let sockets = (limits.memory / SOCKETS_SHARE).max(SOCKETS_LEAST);
+            fds::put(memory, TCP_LIMIT, &sockets.to_string()).or_else(absent_is_fine)?;
         }
         if let Some(dir) = self.dir(Roles::PIDS) {
             fds::put(dir, c"pids.max", &limits.pids.to_string())?;
