@@ -19,8 +19,11 @@ INSIDE = Path(__file__).with_name("inside")
 PEER = "def handler(event, context):\n    return event\n"
 PEER_LIMIT_S = 5
 
+# The first of the host's ids that sandboxes have.
+UIDS_FROM = 1_900_000_000
+
 # What the controls may take.
-CONTROL_MEMORY = 1 << 30
+CONTROL_MEMORY = 2 << 30
 CONTROL_PIDS = 2000
 
 
@@ -117,7 +120,7 @@ class Arena:
             "processes": len(self.host.processes()), "mounts": self.host.mounts(), "loops": len(self.host.loops()),
             "namespaces": len(self.host.namespaces()), "name": os.uname().nodename,
             "core_pattern": Path("/proc/sys/kernel/core_pattern").read_text(),
-            "shared memory": Path("/proc/sysvipc/shm").read_text().count("\n"),
+            "shared memory": foreign_segments(),
             "shm": sorted(n for n in os.listdir("/dev/shm") if n.startswith("hostile")),
         }
 
@@ -160,8 +163,8 @@ class Arena:
                 "--mount-proc", "--propagation", "private", "--", sys.executable, "-B", str(INSIDE / program),
             ]
             done = subprocess.run(
-                arguments, input=json.dumps(event), text=True, capture_output=True, timeout=seconds, cwd=str(folder),
-                preexec_fn=cage.join,
+                arguments, input=json.dumps(event), text=True, errors="replace", capture_output=True, timeout=seconds,
+                cwd=str(folder), preexec_fn=cage.join,
             )
             assert done.returncode == 0, f"{program}: {done.returncode}\n{done.stderr[-3000:]}"
             return json.loads(done.stdout)
@@ -238,6 +241,12 @@ def controller_base(controller):
                     continue
             return Path(base)
     return None
+
+
+def foreign_segments():
+    """System V segments of the host whose makers have ids that only sandboxes have."""
+    lines = Path("/proc/sysvipc/shm").read_text().splitlines()[1:]
+    return sum(int(line.split()[7]) >= UIDS_FROM for line in lines)
 
 
 def pss(pid):

@@ -11,10 +11,13 @@ told from "refused" and nothing happens either way. All else is undecided, and u
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import select
 import signal
+import socket
+import struct
 import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -94,7 +97,7 @@ def attempt(one, facts):
             text = json.dumps(judge(one, facts))
         except BaseException as error:  # noqa: BLE001 - the parent waits for a word
             text = json.dumps((UNDECIDED, repr(error)))
-        os.write(write, text.encode())
+        os.write(write, text.encode() + b"\n")
         os._exit(0)
     os.close(write)
     said = listen(read, one.seconds)
@@ -114,15 +117,16 @@ def attempt(one, facts):
 
 
 def listen(descriptor, seconds):
+    """What is written until the end of the line or of the stream: something that was left behind may hold it open."""
     said, deadline = b"", time.monotonic() + seconds
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([descriptor], [], [], left)[0]:
             return said
         more = os.read(descriptor, 65536)
-        if not more:
-            return said
         said += more
+        if not more or said.endswith(b"\n"):
+            return said
 
 
 def run(area, facts, names=None):
@@ -131,7 +135,9 @@ def run(area, facts, names=None):
     for one in of_area(area):
         if names is not None and one.name not in names or names is None and not one.batch:
             continue
-        results[one.name] = attempt(one, facts)
+        began = time.monotonic()
+        state, detail = attempt(one, facts)
+        results[one.name] = (state, f"{detail} ({time.monotonic() - began:.1f} s)")
     return results
 
 
@@ -184,14 +190,14 @@ def in_child(act):
     if pid == 0:
         try:
             value = act()
-            os.write(write, b"1" if value in (None, True) or value else b"0")
+            os.write(write, b"1\n" if value in (None, True) or value else b"0\n")
         except OSError as error:
-            os.write(write, b"E%d" % (error.errno or 0))
+            os.write(write, b"E%d\n" % (error.errno or 0))
         except BaseException as error:  # noqa: BLE001
-            os.write(write, b"X" + repr(error).encode())
+            os.write(write, b"X" + repr(error).encode() + b"\n")
         os._exit(0)
     os.close(write)
-    said = listen(read, 8)
+    said = listen(read, 8).rstrip(b"\n")
     os.close(read)
     status = os.waitpid(pid, 0)[1]
     if said.startswith(b"E"):
@@ -201,3 +207,9 @@ def in_child(act):
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGSYS:
         return False
     raise RuntimeError(f"a child ended with {status:#x}: {said!r}")
+
+
+def loopback_up():
+    """In a new network namespace it is down."""
+    with socket.socket() as own:
+        fcntl.ioctl(own, 0x8914, struct.pack("16sH14x", b"lo", 0x49))

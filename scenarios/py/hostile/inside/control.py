@@ -16,6 +16,7 @@ def main():
     facts = {**event["facts"], "control": True}
     guard(facts)
     attempts.LIBC.mount(b"none", facts["tmp"].encode(), b"tmpfs", 0, b"size=512m")
+    attempts.loopback_up()
     area = importlib.import_module(event["area"])
     prepare = getattr(area, "prepare_control", None)
     if prepare:

@@ -1,11 +1,12 @@
 """Attempts on the network: out of the sandbox's own loopback there is no way, and on it nothing is to be stolen."""
 
 import errno
+import fcntl
 import os
 import socket
 import struct
 
-from attempts import case
+from attempts import case, loopback_up
 
 AREA = "network"
 NOBODY = (errno.ECONNREFUSED, errno.ENOENT, errno.EADDRNOTAVAIL, errno.ENETUNREACH)
@@ -19,7 +20,6 @@ LISTENERS = []
 
 def prepare_control(facts):
     """The host's services again, in the control's own network, where nothing stands between."""
-    up()
     for family, port in ((socket.AF_INET, facts["tcp_port"]), (socket.AF_INET6, facts["tcp6_port"]),
                          (socket.AF_INET, facts["server_port"])):
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -50,13 +50,6 @@ def prepare_control(facts):
     LISTENERS.append(runtime)
     with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
         file.write("0 2147483647")
-
-
-def up():
-    """Loopback of a new network namespace is down."""
-    with socket.socket() as own:
-        import fcntl
-        fcntl.ioctl(own, 0x8914, struct.pack("16sH14x", b"lo", 0x49))
 
 
 def connects(family, address, kind=socket.SOCK_STREAM):
@@ -173,14 +166,13 @@ def netlink(kind, body):
 
 @case(AREA, "take its loopback down", also=(errno.ENOTTY,))
 def _(facts):
-    import fcntl
     try:
         with socket.socket() as own:
             fcntl.ioctl(own, 0x8914, struct.pack("16sH14x", b"lo", 0x8))
         return True
     finally:
         if facts.get("control"):
-            up()
+            loopback_up()
 
 
 @case(AREA, "listen where the resolver will be")
