@@ -267,8 +267,7 @@ def _(facts):
     return False
 
 
-# FIXME: it is the same in all functions of a host, so that they can tell that they are neighbours.
-@case(AREA, "tell the host by its boot id", also=NOWHERE, hole="/proc/sys/kernel/random/boot_id is the host's")
+@case(AREA, "tell the host by its boot id", also=NOWHERE)
 def _(facts):
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip() == facts["boot_id"]

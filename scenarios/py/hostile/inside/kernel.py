@@ -316,8 +316,7 @@ def _(facts):
     return opens_socket(38, socket.SOCK_SEQPACKET)
 
 
-# FIXME: the filter looks at family and type and not at the protocol.
-@case(AREA, "open a multipath TCP socket", also=FAMILY, absent=FAMILY, hole="the filter does not look at protocols")
+@case(AREA, "open a multipath TCP socket", also=FAMILY, absent=FAMILY)
 def _(facts):
     return opens_socket(socket.AF_INET, socket.SOCK_STREAM, 262)
 
