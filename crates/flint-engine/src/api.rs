@@ -1,14 +1,46 @@
 //! The documents of the operations, with names as in the Lambda API reference.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use flint_kit::doc::Blob;
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Its debug form is redacted.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Environment {
     pub variables: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({})", self.variables.len())
+    }
+}
+
+/// Its debug form is redacted.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EnvironmentResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variables: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<EnvironmentError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EnvironmentError {
+    pub error_code: &'static str,
+    pub message: String,
+}
+
+impl fmt::Debug for EnvironmentResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.variables.as_ref().map_or(0, BTreeMap::len);
+        write!(f, "EnvironmentResponse({count}, {:?})", self.error)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +186,7 @@ pub struct FunctionConfiguration {
     #[serde(rename = "CodeSha256")]
     pub code_sha256: String,
     pub version: String,
-    pub environment: Option<Environment>,
+    pub environment: Option<EnvironmentResponse>,
     pub tracing_config: TracingConfig,
     pub revision_id: String,
     pub state: &'static str,

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flint_base::Clock;
-use flint_kit::Links;
+use flint_kit::{Links, Vault};
 use flint_runtime::{Answer, Catalog, EnvironmentSpec, Environments, Match};
 use flint_sandbox::Sandboxes;
-use flint_store::{BlobHash, Blobs, Store};
+use flint_store::{Batch, BlobHash, Blobs, Store};
 use tokio::sync::Notify;
 
 use crate::code::{Code, CodeStore, Trees};
@@ -51,6 +51,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Makes the addresses under which packages can be fetched.
     pub links: Arc<dyn Links>,
+    /// Seals the functions' environment variables at rest.
+    pub vault: Arc<dyn Vault>,
 }
 
 /// Functions and their execution environments. Cheap to share behind an `Arc`.
@@ -60,6 +62,7 @@ pub struct Engine {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) links: Arc<dyn Links>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) vault: Arc<dyn Vault>,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) code: Arc<CodeStore>,
     pub(crate) environments: Environments,
@@ -91,6 +94,7 @@ impl Engine {
             clock: parts.clock,
             links: parts.links,
             store: parts.store,
+            vault: parts.vault,
             catalog: parts.catalog,
             code,
             environments: parts.environments,
@@ -137,7 +141,8 @@ impl Engine {
     }
 
     async fn load(&self) -> Result<(), Error> {
-        let stored = keys::load(&*self.store)?;
+        let stored = keys::load(&*self.store, &*self.vault)?;
+        self.seal_what_is_plain(&stored).await?;
         let stored_layers = layers::load(&*self.store, &self.layers)?;
         let functions = stored.iter().flat_map(|one| std::iter::once(&one.latest).chain(&one.versions));
         let packages = functions.flat_map(Function::packages).map(|package| package.sha256.clone());
@@ -156,6 +161,29 @@ impl Engine {
             if let Err(error) = self.load_one(one).await {
                 tracing::error!(function = %name, %error, "a function's package is lost; deploy it again");
             }
+        }
+        Ok(())
+    }
+
+    /// Rewrites the functions that an earlier release stored with their variables in the clear.
+    async fn seal_what_is_plain(&self, stored: &[keys::Stored]) -> Result<(), Error> {
+        let mut commits = Vec::new();
+        for one in stored.iter().filter(|one| one.plain) {
+            let mut batch = keys::put_function(Batch::new(), &*self.vault, &one.head, &one.latest)?;
+            for version in &one.versions {
+                batch = keys::put_version(batch, &*self.vault, &one.head, version)?;
+            }
+            commits.push(self.store.commit(batch));
+        }
+        for commit in commits {
+            if let Err(error) = commit.await {
+                tracing::warn!(%error, "environment variables stay unencrypted until the next start");
+            }
+        }
+        let sealed = |f: &&Function| f.config.variables.known().is_none();
+        for function in stored.iter().flat_map(|one| std::iter::once(&one.latest).chain(&one.versions)).filter(sealed) {
+            let (arn, version) = (function.arn(), label(function.version));
+            tracing::error!(function = arn, version, "environment variables cannot be decrypted; set them anew");
         }
         Ok(())
     }
@@ -263,7 +291,8 @@ impl Engine {
             runtime: runtime.unwrap_or_else(|| crate::rules::missing_runtime(&config.runtime)),
             handler: config.handler.clone(),
             code: trees.code.path().clone(),
-            variables: config.variables.clone().into_iter().collect(),
+            // A function whose variables can't be read gets no environment, see `invoke`.
+            variables: config.variables.known().cloned().unwrap_or_default().into_iter().collect(),
             memory_mb: config.memory_mb,
             timeout: config.timeout(),
             ephemeral_mb: config.ephemeral_mb,

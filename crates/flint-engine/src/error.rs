@@ -45,6 +45,10 @@ pub enum Error {
     Io(#[from] io::Error),
     #[error("sandbox: {0}")]
     Sandbox(String),
+    #[error(
+        "Lambda was unable to decrypt the environment variables of {0}: they were sealed for another function, with another key, or are damaged. Set them anew."
+    )]
+    Sealed(String),
     /// A stored record that can't be read: ours, never the caller's.
     #[error("record of {key} is damaged: {why}")]
     Record { key: String, why: String },
@@ -74,6 +78,7 @@ impl From<Error> for Fault {
                 let message = "another request changed the function at the same moment: try again";
                 user(Fault::client(409, "ResourceConflictException", message))
             }
+            Error::Sealed(_) => service(Fault::server(502, "KMSInvalidStateException", message)),
             Error::DiskFull | Error::Store(_) => Fault::unavailable(message),
             other @ (Error::Io(_) | Error::Sandbox(_) | Error::Record { .. }) => {
                 service(Fault::server(500, "ServiceException", "internal error")).because(other)

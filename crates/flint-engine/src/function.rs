@@ -13,6 +13,7 @@ use crate::api;
 use crate::pool::Pool;
 use crate::room::Reservation;
 use crate::stats::FunctionStats;
+use crate::variables::Variables;
 
 /// The settings of a function, all legal (see [`crate::rules`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(crate) struct Config {
     pub memory_mb: u32,
     /// 512 to 10,240 MB.
     pub ephemeral_mb: u32,
-    pub variables: BTreeMap<String, String>,
+    pub variables: Variables,
     /// `None`: `/aws/lambda/NAME`.
     pub log_group: Option<String>,
     pub logging: Logging,
@@ -74,6 +75,8 @@ pub(crate) struct Head {
     pub reserved: Option<u64>,
     /// The number that the next published version gets; never used twice.
     pub next_version: u64,
+    /// Seals the variables of every version; itself sealed by the vault.
+    pub data_key: Vec<u8>,
 }
 
 /// A name for a version, or for two by weight.
@@ -254,8 +257,7 @@ impl Function {
             last_modified: self.modified.to_lambda(),
             code_sha256: crate::code::base64_of_hex(&self.package.sha256),
             version: label(self.version),
-            environment: (!config.variables.is_empty())
-                .then(|| api::Environment { variables: config.variables.clone() }),
+            environment: environment(&config.variables),
             tracing_config: api::TracingConfig { mode: "PassThrough" },
             revision_id: self.revision.clone(),
             state: "Active",
@@ -269,6 +271,19 @@ impl Function {
                 let shown = |layer: &LayerUse| api::Layer { arn: layer.arn.clone(), code_size: layer.package.size };
                 config.layers.iter().map(shown).collect()
             }),
+        }
+    }
+}
+
+/// As the reference shows them: nothing if there are none, an error if they can't be read.
+fn environment(variables: &Variables) -> Option<api::EnvironmentResponse> {
+    match variables {
+        Variables::Known(map) if map.is_empty() => None,
+        Variables::Known(map) => Some(api::EnvironmentResponse { variables: Some(map.clone()), error: None }),
+        Variables::Sealed(_) => {
+            let message = "the environment variables cannot be decrypted: set them anew".to_owned();
+            let error = api::EnvironmentError { error_code: "KMSInvalidStateException", message };
+            Some(api::EnvironmentResponse { variables: None, error: Some(error) })
         }
     }
 }

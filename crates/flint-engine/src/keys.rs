@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use flint_base::Timestamp;
+use flint_kit::Vault;
 use flint_model::{FunctionName, Place};
 use flint_runtime::{LogFormat, LogLevel, Logging};
 use flint_store::{Batch, Key, KeyRange, Keyspace, ReadError, Row, Store, record};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::function::{Alias, Config, Function, Head, LayerUse, Package};
+use crate::function::{Alias, Config, Function, Head, LayerUse, Package, label};
+use crate::variables::{self, Variables};
 
 /// Key: place, name. Value: [`FunctionRecord`]: what belongs to the function, and `$LATEST`.
 pub(crate) const FUNCTIONS: Keyspace = Keyspace::new("functions");
@@ -19,7 +23,9 @@ pub(crate) const VERSIONS: Keyspace = Keyspace::new("function-versions");
 /// Key: place, name, alias. Value: [`AliasRecord`].
 pub(crate) const ALIASES: Keyspace = Keyspace::new("function-aliases");
 
-const LAYOUT: u8 = 1;
+/// Layout 1 had the variables in the clear; of aliases there is one layout yet.
+const LAYOUT: u8 = 2;
+const ALIAS_LAYOUT: u8 = 1;
 
 /// A version as stored. Separate from [`Function`] on purpose: what is written here is read for ever.
 #[derive(Serialize, Deserialize)]
@@ -34,7 +40,12 @@ struct VersionRecord {
     timeout_s: u32,
     memory_mb: u32,
     ephemeral_mb: u32,
+    /// Of layout 1.
+    #[serde(default, skip_serializing)]
     variables: BTreeMap<String, String>,
+    /// The variables, sealed, in base64. `None` if there are none.
+    #[serde(default)]
+    sealed: Option<String>,
     log_group: Option<String>,
     #[serde(default)]
     log_json: bool,
@@ -63,6 +74,9 @@ struct FunctionRecord {
     tags: BTreeMap<String, String>,
     reserved: Option<u64>,
     next_version: u64,
+    /// Wrapped, in base64.
+    #[serde(default)]
+    data_key: Option<String>,
     latest: VersionRecord,
 }
 
@@ -82,24 +96,31 @@ pub(crate) struct Stored {
     pub latest: Function,
     pub versions: Vec<Function>,
     pub aliases: Vec<Alias>,
+    /// Something of it lies in the store unsealed.
+    pub plain: bool,
 }
 
 pub(crate) fn key(place: &Place, name: &FunctionName) -> Key {
     Key::for_place(place).text(name.as_str())
 }
 
-pub(crate) fn put_function(batch: Batch, head: &Head, latest: &Function) -> Batch {
-    batch.put(FUNCTIONS, key(&latest.place, &latest.name), encode_function(head, latest))
+/// Errors: [`Error::Sealed`]; so all that write variables.
+pub(crate) fn put_function(batch: Batch, vault: &dyn Vault, head: &Head, latest: &Function) -> Result<Batch, Error> {
+    Ok(batch.put(FUNCTIONS, key(&latest.place, &latest.name), encode_function(vault, head, latest)?))
 }
 
 /// As [`put_function`], for a name that must be free.
-pub(crate) fn insert_function(batch: Batch, head: &Head, latest: &Function) -> Batch {
-    batch.insert(FUNCTIONS, key(&latest.place, &latest.name), encode_function(head, latest))
+pub(crate) fn insert_function(batch: Batch, vault: &dyn Vault, head: &Head, latest: &Function) -> Result<Batch, Error> {
+    Ok(batch.insert(FUNCTIONS, key(&latest.place, &latest.name), encode_function(vault, head, latest)?))
 }
 
-pub(crate) fn put_version(batch: Batch, function: &Function) -> Batch {
+/// The function's head, with the data key that this is sealed with, is in the same batch or in the store.
+pub(crate) fn put_version(batch: Batch, vault: &dyn Vault, head: &Head, function: &Function) -> Result<Batch, Error> {
+    // What does not open was sealed for another version.
+    function.config.variables.known().ok_or_else(|| Error::Sealed(function.arn()))?;
     let key = version_key(&function.place, &function.name, function.version.unwrap_or(0));
-    batch.put(VERSIONS, key, record::encode(LAYOUT, &VersionRecord::from(function.clone())))
+    let record = VersionRecord::new(function.clone(), variables::seal(vault, head, function)?);
+    Ok(batch.put(VERSIONS, key, record::encode(LAYOUT, &record)))
 }
 
 pub(crate) fn delete_version(batch: Batch, place: &Place, name: &FunctionName, version: u64) -> Batch {
@@ -109,7 +130,7 @@ pub(crate) fn delete_version(batch: Batch, place: &Place, name: &FunctionName, v
 pub(crate) fn put_alias(batch: Batch, place: &Place, name: &FunctionName, alias: &Alias) -> Batch {
     let Alias { name: alias_name, version, weights, description, revision } = alias.clone();
     let record = AliasRecord { name: alias_name, version, weights, description, revision };
-    batch.put(ALIASES, key(place, name).text(&alias.name), record::encode(LAYOUT, &record))
+    batch.put(ALIASES, key(place, name).text(&alias.name), record::encode(ALIAS_LAYOUT, &record))
 }
 
 pub(crate) fn delete_alias(batch: Batch, place: &Place, name: &FunctionName, alias: &str) -> Batch {
@@ -126,43 +147,66 @@ pub(crate) fn delete_function(batch: Batch, place: &Place, name: &FunctionName) 
 }
 
 /// Every function of every place.
-pub(crate) fn load(store: &dyn Store) -> Result<Vec<Stored>, Error> {
+pub(crate) fn load(store: &dyn Store, vault: &dyn Vault) -> Result<Vec<Stored>, Error> {
     let scan = |keyspace, range: &KeyRange| -> Result<Vec<Row>, Error> {
         let unreadable = |e: ReadError| Error::Record { key: "functions".into(), why: e.to_string() };
         store.scan(keyspace, range, usize::MAX, flint_store::Direction::Forward).map_err(unreadable)
     };
     let mut all = Vec::new();
     for row in scan(FUNCTIONS, &KeyRange::all())? {
-        let record: FunctionRecord = decode(&row)?;
         let range = KeyRange::prefix(&row.key);
-        let versions = scan(VERSIONS, &range)?;
-        let aliases = scan(ALIASES, &range)?;
-        all.push(Stored {
-            head: Head {
-                incarnation: record.incarnation,
-                tags: record.tags,
-                reserved: record.reserved,
-                next_version: record.next_version,
-            },
-            latest: record.latest.into(),
-            versions: versions
-                .iter()
-                .map(|row| decode::<VersionRecord>(row).map(Function::from))
-                .collect::<Result<_, _>>()?,
-            aliases: aliases.iter().map(|row| decode::<AliasRecord>(row).map(Alias::from)).collect::<Result<_, _>>()?,
-        });
+        all.push(stored(vault, &row, &scan(VERSIONS, &range)?, &scan(ALIASES, &range)?)?);
     }
     Ok(all)
+}
+
+fn stored(vault: &dyn Vault, row: &Row, versions: &[Row], aliases: &[Row]) -> Result<Stored, Error> {
+    let record: FunctionRecord = decode(row)?;
+    let arn = record.latest.name.arn(&record.latest.place).to_string();
+    let mut head = Head {
+        incarnation: record.incarnation,
+        tags: record.tags,
+        reserved: record.reserved,
+        next_version: record.next_version,
+        // One that is damaged opens nothing, which shows where it is used.
+        data_key: record.data_key.and_then(|key| BASE64_STANDARD.decode(key).ok()).unwrap_or_default(),
+    };
+    if layout(row) == Some(1) {
+        head.data_key = vault.data_key(&variables::owner(&arn, &head));
+    }
+    let function = |row: &Row, record: VersionRecord| {
+        let mut expected = key(&record.place, &record.name);
+        if let Some(number) = record.version {
+            expected = expected.u64(number);
+        }
+        if expected != row.key {
+            let why = format!("it is that of {} {}", record.name, label(record.version));
+            return Err(Error::Record { key: format!("{:?}", row.key), why });
+        }
+        Ok(record.function(vault, &head, layout(row) == Some(1)))
+    };
+    let latest = function(row, record.latest)?;
+    let versions_read = versions.iter().map(|row| function(row, decode(row)?)).collect::<Result<_, _>>()?;
+    let aliases = aliases.iter().map(|row| decode::<AliasRecord>(row).map(Alias::from)).collect::<Result<_, _>>()?;
+    let plain = std::iter::once(row).chain(versions).any(|row| layout(row) == Some(1));
+    Ok(Stored { head, latest, versions: versions_read, aliases, plain })
+}
+
+fn layout(row: &Row) -> Option<u8> {
+    record::version(&row.value).ok()
 }
 
 fn version_key(place: &Place, name: &FunctionName, version: u64) -> Key {
     key(place, name).u64(version)
 }
 
-fn encode_function(head: &Head, latest: &Function) -> Bytes {
-    let Head { incarnation, tags, reserved, next_version } = head.clone();
-    let record = FunctionRecord { incarnation, tags, reserved, next_version, latest: latest.clone().into() };
-    record::encode(LAYOUT, &record)
+fn encode_function(vault: &dyn Vault, head: &Head, latest: &Function) -> Result<Bytes, Error> {
+    let sealed = variables::seal(vault, head, latest)?;
+    let Head { incarnation, tags, reserved, next_version, data_key } = head.clone();
+    let data_key = Some(BASE64_STANDARD.encode(data_key));
+    let latest = VersionRecord::new(latest.clone(), sealed);
+    let record = FunctionRecord { incarnation, tags, reserved, next_version, data_key, latest };
+    Ok(record::encode(LAYOUT, &record))
 }
 
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, Error> {
@@ -170,8 +214,8 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(row: &Row) -> Result<T, Err
     record::decode(LAYOUT, &row.value).map_err(damaged)
 }
 
-impl From<Function> for VersionRecord {
-    fn from(function: Function) -> Self {
+impl VersionRecord {
+    fn new(function: Function, sealed: Option<String>) -> Self {
         let Function { place, name, version, config, package, modified, revision } = function;
         Self {
             place,
@@ -184,7 +228,8 @@ impl From<Function> for VersionRecord {
             timeout_s: config.timeout_s,
             memory_mb: config.memory_mb,
             ephemeral_mb: config.ephemeral_mb,
-            variables: config.variables,
+            variables: BTreeMap::new(),
+            sealed,
             log_group: config.log_group,
             log_json: config.logging.format == LogFormat::Json,
             application_log_level: config.logging.application_level.map(|level| level.name().to_owned()),
@@ -196,11 +241,17 @@ impl From<Function> for VersionRecord {
             revision,
         }
     }
-}
 
-impl From<VersionRecord> for Function {
-    fn from(record: VersionRecord) -> Self {
-        Self {
+    /// `plain`: a record of layout 1.
+    fn function(self, vault: &dyn Vault, head: &Head, plain: bool) -> Function {
+        let record = self;
+        let arn = record.name.arn(&record.place).to_string();
+        let variables = if plain {
+            Variables::Known(record.variables)
+        } else {
+            variables::open(vault, head, &arn, record.version, record.sealed)
+        };
+        Function {
             place: record.place,
             name: record.name,
             version: record.version,
@@ -212,7 +263,7 @@ impl From<VersionRecord> for Function {
                 timeout_s: record.timeout_s,
                 memory_mb: record.memory_mb,
                 ephemeral_mb: record.ephemeral_mb,
-                variables: record.variables,
+                variables,
                 log_group: record.log_group,
                 logging: Logging {
                     format: if record.log_json { LogFormat::Json } else { LogFormat::Text },
@@ -252,67 +303,4 @@ impl From<AliasRecord> for Alias {
 }
 
 #[cfg(test)]
-mod tests {
-    use flint_store::MemoryStore;
-
-    use super::*;
-
-    fn function(name: &str, version: Option<u64>) -> Function {
-        Function {
-            place: Place {
-                account: "000000000000".parse().expect("legal"),
-                region: "us-east-1".parse().expect("legal"),
-            },
-            name: name.parse().expect("legal"),
-            version,
-            config: Config {
-                runtime: "python3.11".into(),
-                handler: "app.handler".into(),
-                role: "arn:aws:iam::000000000000:role/r".into(),
-                description: String::new(),
-                timeout_s: 3,
-                memory_mb: 128,
-                ephemeral_mb: 512,
-                variables: [("A".to_owned(), "b".to_owned())].into(),
-                log_group: None,
-                logging: Logging::default(),
-                layers: vec![LayerUse { arn: "a".into(), package: Package { sha256: "11".repeat(32), size: 1 } }],
-            },
-            package: Package { sha256: "00".repeat(32), size: 7 },
-            modified: Timestamp::from_millis(5),
-            revision: "r".into(),
-        }
-    }
-
-    #[test]
-    fn a_function_comes_back_with_its_own_versions_and_aliases() {
-        let store = MemoryStore::default();
-        let head = Head { incarnation: "i".into(), tags: BTreeMap::new(), reserved: Some(3), next_version: 3 };
-        let alias = Alias {
-            name: "live".into(),
-            version: Some(1),
-            weights: [(2, 0.25)].into(),
-            description: "d".into(),
-            revision: "r".into(),
-        };
-        let (latest, one) = (function("f", None), function("f", Some(1)));
-        // A name that begins like another must not take its versions.
-        let (other, other_one) = (function("f-2", None), function("f-2", Some(1)));
-        let mut batch = insert_function(Batch::new(), &head, &latest);
-        batch = put_version(batch, &one);
-        batch = put_alias(batch, &latest.place, &latest.name, &alias);
-        batch = put_version(insert_function(batch, &head, &other), &other_one);
-        store.commit(batch).wait().expect("commits");
-        let all = load(&store).expect("loads");
-        assert_eq!(all.len(), 2);
-        let f = all.iter().find(|stored| stored.latest.name == latest.name).expect("there");
-        assert_eq!(format!("{:?}", f.latest), format!("{latest:?}"));
-        assert_eq!(f.versions.len(), 1);
-        assert_eq!(f.aliases, [alias]);
-        assert_eq!(f.head.reserved, Some(3));
-
-        store.commit(delete_function(Batch::new(), &latest.place, &latest.name)).wait().expect("commits");
-        let all = load(&store).expect("loads");
-        assert_eq!((all.len(), all[0].versions.len()), (1, 1));
-    }
-}
+mod tests;

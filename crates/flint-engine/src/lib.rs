@@ -8,7 +8,7 @@
 //! 3. `pool`: the execution environments of one version; `room`: what the host can give.
 //! 4. `function`, `rules`: what a function is and which settings are legal; `registry`: the snapshot.
 //! 5. `ops`: the control plane, one file per group of operations; `api`: its documents.
-//! 6. `code`: packages at rest, unpacked; `layers`: layer versions; `keys`: records at rest; `record`: the journal's writer; `stats`: counters.
+//! 6. `code`: packages at rest, unpacked; `layers`: layer versions; `keys`: records at rest; `variables`: what of them is sealed; `record`: the journal's writer; `stats`: counters.
 
 mod api;
 mod code;
@@ -26,6 +26,7 @@ mod room;
 mod rules;
 mod service;
 mod stats;
+mod variables;
 
 pub use engine::{Engine, Options, Parts};
 pub use error::Error;

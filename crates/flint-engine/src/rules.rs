@@ -10,6 +10,7 @@ use flint_runtime::{Kind, LogFormat, LogLevel, Logging, Resolved};
 use crate::api::{LoggingConfig, Settings};
 use crate::error::Error;
 use crate::function::Config;
+use crate::variables::Variables;
 
 /// Names that the runtime sets and a function may not.
 ///
@@ -58,7 +59,7 @@ pub(crate) fn new_config(settings: Settings) -> Result<Config, Error> {
         timeout_s: DEFAULT_TIMEOUT_S,
         memory_mb: DEFAULT_MEMORY_MB,
         ephemeral_mb: DEFAULT_EPHEMERAL_MB,
-        variables: BTreeMap::new(),
+        variables: Variables::default(),
         log_group: None,
         logging: Logging::default(),
         layers: Vec::new(),
@@ -90,7 +91,7 @@ pub(crate) fn apply(mut config: Config, settings: Settings) -> Result<Config, Er
         config.ephemeral_mb = storage.size;
     }
     if let Some(environment) = settings.environment {
-        config.variables = environment.variables;
+        config.variables = Variables::Known(environment.variables);
     }
     if let Some(logging) = settings.logging_config {
         config.logging = parse_logging(&logging)?;
@@ -152,7 +153,8 @@ fn check(config: &Config) -> Result<(), Error> {
         return Err(Error::InvalidParameter(why));
     }
     check_handler(&config.handler)?;
-    check_variables(&config.variables)?;
+    // What can't be read is what was stored.
+    config.variables.known().map_or(Ok(()), check_variables)?;
     let in_range = [
         ("timeout", config.timeout_s, 1..=900),
         ("memorySize", config.memory_mb, 128..=10_240),

@@ -4,7 +4,7 @@
 //! account, anyone else nothing; a secret never reaches a log or a debug print. Roles and their policies are durable,
 //! checked for form, and answered; no call is decided by them yet.
 //!
-//! Reading order: [`keys`], [`sessions`], [`owner`], `roles`, `policy`, `ops`, [`iam`], [`sts`].
+//! Reading order: [`keys`], [`vault`] (secrets at rest), [`sessions`], [`owner`], `roles`, `policy`, `ops`, [`iam`], [`sts`].
 
 mod api;
 mod error;
@@ -16,7 +16,9 @@ mod policy;
 mod roles;
 pub mod sessions;
 pub mod sts;
+pub mod vault;
 
 pub use keys::{Error, KeyRing, RootKey, SecretKey};
 pub use owner::OwnerAuthorizer;
 pub use sessions::Sessions;
+pub use vault::{KeyVault, MasterKey};

@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`doc`] (documents), [`fault`], [`ctx`] (who calls), [`service`] and [`switchboard`]
 //! (calling an operation), [`body`] and [`events`] (what travels beside a document), [`invoker`] (running a function),
-//! [`logs`] (where output goes).
+//! [`logs`] (where output goes), [`vault`] (what must not lie readable).
 
 pub mod authorizer;
 pub mod body;
@@ -16,6 +16,7 @@ pub mod links;
 pub mod logs;
 pub mod service;
 pub mod switchboard;
+pub mod vault;
 
 pub use authorizer::{Authorizer, Question};
 pub use body::Body;
@@ -28,3 +29,4 @@ pub use links::Links;
 pub use logs::{LogEvent, LogSink};
 pub use service::{Input, OperationSpec, Output, Service};
 pub use switchboard::Switchboard;
+pub use vault::Vault;

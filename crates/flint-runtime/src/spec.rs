@@ -1,5 +1,6 @@
 //! What an environment is made from.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,8 @@ pub struct Logging {
 }
 
 /// Everything that decides how an environment looks from inside. Equal specs make interchangeable environments.
-#[derive(Clone, Debug)]
+/// Its debug form has the variables' names only.
+#[derive(Clone)]
 pub struct EnvironmentSpec {
     pub place: Place,
     pub function: FunctionName,
@@ -83,4 +85,20 @@ pub struct EnvironmentSpec {
     pub layers: Option<Arc<Path>>,
     /// How long the first init may take; the reference's 10 s.
     pub init_limit: Duration,
+}
+
+impl fmt::Debug for EnvironmentSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.variables.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("EnvironmentSpec")
+            .field("arn", &self.arn)
+            .field("version", &self.version)
+            .field("runtime", &self.runtime)
+            .field("handler", &self.handler)
+            .field("code", &self.code)
+            .field("variables", &names)
+            .field("memory_mb", &self.memory_mb)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }

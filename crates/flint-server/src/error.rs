@@ -27,6 +27,8 @@ pub enum Error {
     #[error(transparent)]
     Keys(#[from] flint_iam::Error),
     #[error(transparent)]
+    Vault(#[from] flint_iam::vault::Error),
+    #[error(transparent)]
     Observe(#[from] flint_observe::Error),
     #[error(transparent)]
     Engine(#[from] flint_engine::Error),

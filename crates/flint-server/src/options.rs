@@ -1,5 +1,6 @@
 //! What a server can be told. The door fills this from flags, `FLINT_*` variables and the file.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,10 +44,34 @@ pub struct Options {
     pub uid_base: u32,
     /// Home directories in which interpreters are looked for.
     pub homes: Vec<PathBuf>,
+    /// A file outside the data directory that holds the master key.
+    pub master_key_file: Option<PathBuf>,
+    /// The master key itself; with neither it lies in the data directory.
+    pub master_key: Option<Secret>,
     /// Ends when standard input does: how `flint dev` takes its server along.
     pub end_with_stdin: bool,
     /// What goes to the log on standard error, as `tracing` filters are written.
     pub log: String,
+}
+
+/// A text that no log shows. Its debug form is redacted.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// The user that the server becomes unless it is told another: above what hosts hand out.
@@ -68,6 +93,8 @@ impl Options {
             init_limit: Duration::from_secs(10),
             uid_base: 1_900_000_000,
             homes: Vec::new(),
+            master_key_file: None,
+            master_key: None,
             end_with_stdin: false,
             log: "warn,flint=info".to_owned(),
         }
@@ -87,6 +114,11 @@ impl Options {
                 self.listen.ip()
             );
             return Err(Error::Option(why));
+        }
+        if self.master_key.is_some() && self.master_key_file.is_some() {
+            return Err(Error::Option(
+                "the master key is given twice: say --master-key-file or FLINT_MASTER_KEY".to_owned(),
+            ));
         }
         if self.user == 0 {
             return Err(Error::Option("the server never runs as root: choose another --user".to_owned()));

@@ -16,11 +16,21 @@ pub(crate) fn drop_to(user: u32) -> Result<(), Error> {
         check(libc::setresgid(user, user, user))?;
         check(libc::setresuid(user, user, user))?;
         check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+        // Not to be dumped or traced, whatever the host's default after a change of identity is.
+        check(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0))?;
         if libc::setuid(0) == 0 {
             return Err(Error::Privilege(io::Error::other("root could be regained")));
         }
     }
     Ok(())
+}
+
+/// Nothing that the process knows is written to a file when it crashes. Children inherit this.
+pub(crate) fn no_core_dumps() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Core, none) {
+        tracing::warn!(%error, "a crash may leave a core dump");
+    }
 }
 
 /// Lets the process have as many descriptors as it may: an environment holds about a dozen.

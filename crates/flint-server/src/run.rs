@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use flint_base::{Clock, SystemClock};
 use flint_engine::{Engine, Parts};
-use flint_iam::{KeyRing, Sessions};
+use flint_iam::{KeyRing, KeyVault, MasterKey, Sessions};
 use flint_observe::Observe;
 use flint_runtime::{Catalog, Environments, Match, Search};
 use flint_sandbox::{Sandboxes, SpawnerChannel, spawner};
@@ -37,6 +37,8 @@ struct Prepared {
     channel: SpawnerChannel,
     sandbox: flint_sandbox::Options,
     catalog: Catalog,
+    /// A master key from outside the data directory.
+    master_key: Option<MasterKey>,
 }
 
 /// Runs a server until SIGTERM, SIGINT or a failure that ends it. Must be called while the process has one thread.
@@ -71,22 +73,26 @@ fn prepare(options: Options) -> Result<Prepared, Error> {
         image_dir: Some(data.path.clone()),
         ..flint_sandbox::Options::new(data.id()?, options.user, options.user)
     };
+    privilege::no_core_dumps();
     let channel = spawner::start(&sandbox)?;
+    // Root may have to read it, and the spawner has no use for it.
+    let master_key = master_key(&options)?;
     data.give_to(options.user)?;
     data.enter()?;
     privilege::raise_descriptor_limit();
     privilege::drop_to(options.user)?;
-    Ok(Prepared { options, data, listener, channel, sandbox, catalog })
+    Ok(Prepared { options, data, listener, channel, sandbox, catalog, master_key })
 }
 
 async fn serve(prepared: Prepared) -> Result<(), Error> {
-    let Prepared { options, data, listener, channel, sandbox, catalog } = prepared;
+    let Prepared { options, data, listener, channel, sandbox, catalog, master_key } = prepared;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let dir = Path::new(".");
     let mut end = End::listen(options.end_with_stdin)?;
 
     let log_store = Arc::new(LogStore::open(dir, flint_store::Options::default())?);
     let store: Arc<dyn Store> = log_store.clone();
+    let vault = Arc::new(KeyVault::open(dir, &*store, master_key).await?);
     let ring = KeyRing::load_or_create(dir, &options.place.account)?;
     let links = SignedLinks::new(ring.derive("links"));
     let sessions = Sessions::new(&ring);
@@ -110,6 +116,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         catalog: catalog.clone(),
         clock: clock.clone(),
         links: Arc::new(links.clone()),
+        vault,
     };
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
@@ -196,6 +203,13 @@ impl End {
             () = closed => {}
         }
     }
+}
+
+/// The master key that the options name, if it does not lie in the data directory.
+fn master_key(options: &Options) -> Result<Option<MasterKey>, Error> {
+    let file = options.master_key_file.as_deref().map(MasterKey::read);
+    let text = options.master_key.as_ref().map(|secret| MasterKey::parse(secret.expose(), "FLINT_MASTER_KEY"));
+    Ok(file.or(text).transpose()?)
 }
 
 fn engine_options(options: &Options) -> flint_engine::Options {

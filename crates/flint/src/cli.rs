@@ -205,6 +205,11 @@ pub(crate) struct Up {
     #[arg(long, env = "FLINT_PLAIN_HTTP", value_parser = BoolishValueParser::new(), hide_env_values = true)]
     pub plain_http: bool,
 
+    /// File that holds the master key for secrets at rest, readable for its owner alone [default: master.key in the data
+    /// directory]. FLINT_MASTER_KEY holds the key itself
+    #[arg(long, env = "FLINT_MASTER_KEY_FILE", value_name = "FILE", hide_env_values = true)]
+    pub master_key_file: Option<PathBuf>,
+
     /// Accept any credentials, on loopback only (what `flint dev` starts)
     #[arg(long, hide = true)]
     pub dev: bool,

@@ -17,6 +17,11 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|v| !v.is_empty())
 }
 
+/// The master key for secrets at rest. No flag: a command line can be read by everyone on the host.
+pub(crate) fn master_key() -> Option<String> {
+    variable("FLINT_MASTER_KEY")
+}
+
 /// What the flags and the standard AWS variables say about a server.
 pub(crate) fn wanted(flags: &Where) -> Wanted {
     Wanted {

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::function::{Function, Head, Live};
 use crate::ops::{function_ref, layers, publish, revision};
 use crate::room::Reservation;
-use crate::{keys, rules};
+use crate::{keys, rules, variables};
 
 /// Makes a function and answers it. The package is checked, stored and unpacked before the function exists.
 pub(crate) async fn create_function(
@@ -42,13 +42,15 @@ pub(crate) async fn create_function(
         revision: revision(),
     };
     let trees = engine.trees(code, &function).await?;
-    let mut head = Head { incarnation: revision(), tags: input.tags, reserved: None, next_version: 1 };
+    let mut head =
+        Head { incarnation: revision(), tags: input.tags, reserved: None, next_version: 1, data_key: Vec::new() };
+    head.data_key = engine.vault.data_key(&variables::owner(&function.arn(), &head));
     let published = (input.publish == Some(true)).then(|| publish::number(&mut head, &function));
 
     let _control = engine.control.lock().await;
-    let mut batch = keys::insert_function(Batch::new(), &head, &function);
+    let mut batch = keys::insert_function(Batch::new(), &*engine.vault, &head, &function)?;
     if let Some(version) = &published {
-        batch = keys::put_version(batch, version);
+        batch = keys::put_version(batch, &*engine.vault, &head, version)?;
     }
     match engine.store.commit(batch).await {
         Err(flint_store::CommitError::Conflict { .. }) => return Err(exists()),

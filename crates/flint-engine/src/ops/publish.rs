@@ -63,8 +63,9 @@ pub(crate) async fn publish_version(
         Some(Next::Same(version)) => return Ok(version.function.configuration()),
         None => return Err(Error::FunctionNotFound(current.arn())),
     };
-    let batch = keys::put_function(Batch::new(), &live.head, &live.latest.function);
-    engine.store.commit(keys::put_version(batch, &version)).await?;
+    let batch = keys::put_function(Batch::new(), &*engine.vault, &live.head, &live.latest.function)?;
+    let batch = keys::put_version(batch, &*engine.vault, &live.head, &version)?;
+    engine.store.commit(batch).await?;
     let answer = version.configuration();
     let published = engine.runnable(version).await?;
     live.versions.insert(published.function.version.unwrap_or(0), published);

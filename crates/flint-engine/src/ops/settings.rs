@@ -144,7 +144,8 @@ async fn change(
     let current = engine.registry.find(&ctx.place, named)?;
     let mut live = Live::clone(&current);
     decide(&mut live)?;
-    engine.store.commit(keys::put_function(Batch::new(), &live.head, &live.latest.function)).await?;
+    let batch = keys::put_function(Batch::new(), &*engine.vault, &live.head, &live.latest.function)?;
+    engine.store.commit(batch).await?;
     let (before, after) = (current.head.reserved, live.head.reserved);
     if before != after {
         engine.room.reserve_concurrency(&ctx.place.account, before, after);

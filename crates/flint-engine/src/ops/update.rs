@@ -71,9 +71,9 @@ async fn commit(
     next.revision = revision();
     let mut live = Live::clone(&current);
     let published = if publish { publish::next(&mut live, &next) } else { None };
-    let mut batch = keys::put_function(Batch::new(), &live.head, &next);
+    let mut batch = keys::put_function(Batch::new(), &*engine.vault, &live.head, &next)?;
     if let Some(publish::Next::New(version)) = &published {
-        batch = keys::put_version(batch, version);
+        batch = keys::put_version(batch, &*engine.vault, &live.head, version)?;
     }
     engine.store.commit(batch).await?;
     let answer = match published {

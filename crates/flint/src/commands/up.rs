@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use flint_model::Place;
-use flint_server::{Mode, Options};
+use flint_server::{Mode, Options, Secret};
 
 use crate::cli::{ServerFlags, Up};
 use crate::surroundings;
@@ -13,6 +13,8 @@ pub(super) fn run(flags: &Up) -> anyhow::Result<ExitCode> {
     let mode = if flags.dev { Mode::Dev } else { Mode::Up };
     let mut options = options(mode, &flags.server);
     options.plain_http = flags.plain_http;
+    options.master_key_file.clone_from(&flags.master_key_file);
+    options.master_key = surroundings::master_key().map(Secret::new);
     options.end_with_stdin = flags.end_with_stdin;
     flint_server::run(options)?;
     Ok(ExitCode::SUCCESS)
