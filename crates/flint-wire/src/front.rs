@@ -4,10 +4,15 @@
 //! Switchboard, encode. Each step is a file or a function of its own; [`request`] reads like this sentence.
 
 mod body;
+mod frames;
+mod guarded;
+mod heads;
 mod health;
 mod options;
 mod request;
+mod roll;
 mod serve;
+mod target;
 
 pub use options::{FrontOptions, Limits};
 pub use serve::Front;

@@ -24,6 +24,9 @@ const DISCARDED: usize = 64 << 20;
 /// Gzip bodies above this are undone on a thread of their own.
 const INLINE_GZIP: usize = 64 << 10;
 
+/// And so are those that unfold to more than this.
+const INLINE_UNFOLDED: usize = 1 << 20;
+
 /// Why a body was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -241,20 +244,31 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Error> {
     }
 }
 
-/// Counts the bytes that come out, not those that the stream promises.
 async fn gunzip(sent: Bytes, limit: usize, held: &mut Held) -> Result<Bytes, Error> {
     held.take(limit)?;
-    if sent.len() <= INLINE_GZIP {
+    // A small body may unfold to a large one.
+    if sent.len() <= INLINE_GZIP && unfolds(&sent, INLINE_UNFOLDED)? <= INLINE_UNFOLDED {
         return inflate(&sent, limit);
     }
     tokio::task::spawn_blocking(move || inflate(&sent, limit)).await.unwrap_or(Err(Error::Gzip))
 }
 
+/// How many bytes come out, not how many the stream promises; more than `most` is not counted on.
+fn unfolds(sent: &[u8], most: usize) -> Result<usize, Error> {
+    let mut counted = MultiGzDecoder::new(sent).take(most as u64 + 1);
+    let bytes = std::io::copy(&mut counted, &mut std::io::sink()).map_err(|_| Error::Gzip)?;
+    Ok(usize::try_from(bytes).unwrap_or(usize::MAX))
+}
+
+/// Counts first, so that a bomb takes no memory.
 fn inflate(sent: &[u8], limit: usize) -> Result<Bytes, Error> {
-    let mut out = Vec::new();
-    let most = limit as u64 + 1;
-    MultiGzDecoder::new(sent).take(most).read_to_end(&mut out).map_err(|_| Error::Gzip)?;
-    if out.len() > limit { Err(Error::TooLarge(limit)) } else { Ok(Bytes::from(out)) }
+    let size = unfolds(sent, limit)?;
+    if size > limit {
+        return Err(Error::TooLarge(limit));
+    }
+    let mut out = Vec::with_capacity(size);
+    MultiGzDecoder::new(sent).read_to_end(&mut out).map_err(|_| Error::Gzip)?;
+    Ok(Bytes::from(out))
 }
 
 #[cfg(test)]

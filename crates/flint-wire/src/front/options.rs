@@ -29,13 +29,17 @@ pub struct FrontOptions {
 /// Bounds on what callers may use. The limits on bodies are per operation, in the tables.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; more wait in the listener's queue.
+    /// Connections at a time. For one more, one that no call runs on makes room; if there is none, it waits.
     pub connections: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
     pub header_fields: usize,
-    /// From the connection (or the last answer) to the end of a request's head.
+    /// From the connection to its first byte.
+    pub first_wait: Duration,
+    /// From the first byte of a request's head to its end.
     pub head_wait: Duration,
+    /// Without a request, or without the client taking anything of an answer.
+    pub idle_wait: Duration,
     /// For the next piece of a request's body, and the grace that the rate below starts from.
     pub body_wait: Duration,
     /// The slowest body, in bytes a second, once `body_wait` is over.
@@ -52,7 +56,9 @@ impl Default for Limits {
             connections: 4096,
             head_bytes: 64 * 1024,
             header_fields: 100,
-            head_wait: Duration::from_secs(60),
+            first_wait: Duration::from_secs(10),
+            head_wait: Duration::from_secs(10),
+            idle_wait: Duration::from_secs(60),
             body_wait: Duration::from_secs(20),
             body_rate: 16 * 1024,
             buffered_bytes: 1 << 30,

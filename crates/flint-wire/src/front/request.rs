@@ -10,7 +10,8 @@ use http::Request;
 use http::request::Parts;
 
 use super::body::{self, Arrived, Budget};
-use super::{FrontOptions, Limits, health};
+use super::roll::Visit;
+use super::{FrontOptions, Limits, health, target};
 use crate::codec::{self, Answer, Incoming};
 use crate::gate::{Gate, host_of, scope_of};
 use crate::links;
@@ -34,16 +35,31 @@ struct Refused {
     fault: Fault,
 }
 
-/// Answers one request. `port` is the listener's own.
-pub(super) async fn answer<B>(options: &FrontOptions, budget: &Arc<Budget>, port: u16, request: Request<B>) -> Answer
+/// What is known of a request on its way.
+struct Way<'a> {
+    id: RequestId,
+    /// Service and operation, or what stands for them.
+    what: (String, String),
+    visit: &'a mut Visit,
+}
+
+/// Answers one request. `port` is the listener's own; `visit` is told when all of the request has come.
+pub(super) async fn answer<B>(
+    options: &FrontOptions,
+    budget: &Arc<Budget>,
+    port: u16,
+    request: Request<B>,
+    visit: &mut Visit,
+) -> Answer
 where
     B: http_body::Body<Data = Bytes>,
 {
     let id = RequestId::random();
     let started = options.clock.monotonic();
     let (head, body) = request.into_parts();
-    let mut what = (head.method.as_str().to_owned(), head.uri.path().to_owned());
-    let answer = match serve(options, budget, port, &head, body, id, &mut what).await {
+    let what = (head.method.as_str().to_owned(), head.uri.path().to_owned());
+    let mut way = Way { id, what, visit };
+    let answer = match serve(options, budget, port, &head, body, &mut way).await {
         Ok(answer) => answer,
         Err(refused) => {
             log_source(&refused.fault, id);
@@ -52,7 +68,7 @@ where
     };
     let took = options.clock.monotonic().saturating_sub(started);
     tracing::debug!(
-        request_id = %id, service = what.0, operation = what.1, status = answer.status().as_u16(),
+        request_id = %id, service = way.what.0, operation = way.what.1, status = answer.status().as_u16(),
         ms = took.as_secs_f64() * 1e3, "request"
     );
     answer
@@ -65,12 +81,12 @@ async fn serve<B>(
     port: u16,
     head: &Parts,
     body: B,
-    id: RequestId,
-    what: &mut (String, String),
+    way: &mut Way<'_>,
 ) -> Result<Answer, Refused>
 where
     B: http_body::Body<Data = Bytes>,
 {
+    let id = way.id;
     let received = options.clock.now();
     let route = route::route(head);
     let told = (route.protocol(), route.service());
@@ -82,6 +98,7 @@ where
         dev.origin(head, port)
             .map_err(|shut| refused(Fault::client(403, "AccessDeniedException", shut.to_string())))?;
     }
+    target::check(head).map_err(|why| refused(Fault::client(400, "MalformedHttpRequestException", why)))?;
     if let Some(mut answer) = health::answer(head, &*options.health) {
         codec::stamp(&mut answer, id);
         return Ok(answer);
@@ -102,6 +119,7 @@ where
     };
     let hashed = matches!(claim, Admission::Claimed(_));
     let arrived = body::read(&head.headers, body, limit, &options.limits, budget, hashed).await;
+    way.visit.runs();
     let Arrived { bytes, hash, held } = arrived.map_err(|e| refused(e.fault(name)))?;
     let caller = claim.admit(options, head, hash.as_deref().unwrap_or("")).map_err(|r| refused(r.fault(told.0)))?;
 
@@ -114,7 +132,7 @@ where
             route::by_form(service, &scope_of(head), &bytes, query).map_err(refused)?
         }
     };
-    (what.0, what.1) = (call.service.name.to_owned(), call.operation.name.to_owned());
+    way.what = (call.service.name.to_owned(), call.operation.name.to_owned());
     let told = (call.service.protocol, Some(call.service));
     let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
     let input = decode(&options.switchboard, &call, head, bytes).await.map_err(refused)?;
