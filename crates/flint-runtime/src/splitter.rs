@@ -112,4 +112,22 @@ mod tests {
         let exact = [vec![b'x'; MAX_LINE], vec![b'\n']].concat();
         assert_eq!(split(&[&exact]).len(), 1);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_in_any_pieces_are_the_same_lines(
+            bytes in proptest::collection::vec(proptest::sample::select(b"ab\r\n\0\xff".to_vec()), 0..200),
+            piece in 1usize..30,
+        ) {
+            let split = |piece: usize| {
+                let (mut splitter, mut lines) = (Splitter::default(), Vec::new());
+                bytes.chunks(piece).for_each(|chunk| splitter.push(chunk, |line| lines.push(line)));
+                splitter.flush(|line| lines.push(line));
+                lines
+            };
+            let lines = split(piece);
+            proptest::prop_assert!(lines.iter().all(|line| line.len() <= MAX_LINE && !line.contains(&b'\r')));
+            proptest::prop_assert_eq!(lines, split(bytes.len().max(1)));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -10,7 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -22,6 +24,9 @@ use crate::stream::StreamHead;
 /// Connections that one sandbox may hold open; a runtime needs one, two while it reconnects, and so does each of at most
 /// ten extensions.
 const CONNECTIONS: usize = 64;
+
+/// Connections that a sandbox may make in a second; a runtime that makes a new one for each request makes about two a call.
+const PER_SECOND: u32 = 1000;
 
 /// Request heads and the chunks in which bodies are read.
 const BUFFER: usize = 256 * 1024;
@@ -40,11 +45,13 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut pace = Pace::default();
     loop {
         // The semaphore is never closed, so acquiring can't fail; ending here is the safe answer if it did.
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
                 api.touched();
                 let api = api.clone();
                 connections.spawn(async move {
@@ -58,11 +65,37 @@ pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener) {
             }
         }
         while connections.try_join_next().is_some() {}
+        pace.one().await;
     }
 }
 
-async fn serve_one(api: Arc<Api>, stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
+/// Slows down who connects over and over, before it keeps the server busy.
+#[derive(Default)]
+struct Pace {
+    since: Option<tokio::time::Instant>,
+    count: u32,
+}
+
+impl Pace {
+    /// After each connection.
+    async fn one(&mut self) {
+        self.count += 1;
+        if self.count < PER_SECOND {
+            return;
+        }
+        let began = self.since.replace(tokio::time::Instant::now());
+        self.count = 0;
+        if let Some(rest) = began.and_then(|began| Duration::from_secs(1).checked_sub(began.elapsed())) {
+            tokio::time::sleep(rest).await;
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn serve_one<S>(api: Arc<Api>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = hyper::service::service_fn(move |request| {
         let api = api.clone();
         async move { Ok::<_, Infallible>(handle(&api, request).await) }
@@ -77,6 +110,19 @@ async fn serve_one(api: Arc<Api>, stream: TcpStream) {
 }
 
 async fn handle(api: &Api, request: Request<Incoming>) -> Answer {
+    let answer = route(api, request).await;
+    // What brings a call on is told by its status: an event (200 with a body of any size), or an answer taken (202).
+    if answer.status().is_client_error() || answer.extensions().get::<Idle>().is_some() {
+        api.stray().await;
+    }
+    answer
+}
+
+/// Marks an answer to a request that asked for nothing.
+#[derive(Clone, Copy)]
+struct Idle;
+
+async fn route(api: &Api, request: Request<Incoming>) -> Answer {
     let (head, body) = request.into_parts();
     if let Some(path) = head.uri.path().strip_prefix(extension::BASE) {
         return extension::handle(api, path, &head, body).await;
@@ -85,7 +131,7 @@ async fn handle(api: &Api, request: Request<Incoming>) -> Answer {
         return extension::subscribe(api, &head, body).await;
     }
     let Some(path) = head.uri.path().strip_prefix(BASE) else {
-        return if head.uri.path() == "/2018-06-01/ping" { plain(StatusCode::OK, "pong") } else { not_found() };
+        return if head.uri.path() == "/2018-06-01/ping" { pong() } else { not_found() };
     };
     match (path, path.strip_prefix("invocation/").and_then(|rest| rest.split_once('/'))) {
         ("invocation/next", _) if head.method == Method::GET => next(api).await,
@@ -333,6 +379,12 @@ fn too_large(limit: usize) -> Answer {
 
 fn bad_request(what: &str) -> Answer {
     json(StatusCode::BAD_REQUEST, format!(r#"{{"errorMessage":"{what}","errorType":"InvalidRequest"}}"#).into())
+}
+
+fn pong() -> Answer {
+    let mut answer = plain(StatusCode::OK, "pong");
+    answer.extensions_mut().insert(Idle);
+    answer
 }
 
 pub(super) fn not_found() -> Answer {

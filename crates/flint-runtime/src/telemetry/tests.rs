@@ -105,3 +105,27 @@ fn nothing_is_kept_once_nobody_may_subscribe() {
     let wanted = request(Family::Telemetry, |_| {}).expect("a request");
     assert_eq!(telemetry.subscribe("x", wanted), Err(Refused::Closed));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_subscription_is_taken_within_bounds_or_refused(
+        garbage in "\\PC{0,60}",
+        items in 0u64..20_000,
+        port in 0u32..100_000,
+        host in proptest::sample::select(vec!["sandbox.localdomain", "sandbox", "127.0.0.1", "evil.example", "sandbox@evil.example", ""]),
+        path in "[ -~]{0,20}",
+    ) {
+        let body = format!(
+            r#"{{"schemaVersion":"2022-12-13","types":["platform"],"buffering":{{"maxItems":{items}}},"destination":{{"protocol":"HTTP","URI":{}}}}}"#,
+            serde_json::Value::from(format!("http://{host}:{port}/{path}"))
+        );
+        for family in [Family::Logs, Family::Telemetry] {
+            let _ = Request::parse(family, garbage.as_bytes());
+            if let Ok(request) = Request::parse(family, body.as_bytes()) {
+                proptest::prop_assert!(host != "evil.example" && host != "sandbox@evil.example" && (1000..=10_000).contains(&items));
+                proptest::prop_assert_eq!(u32::from(request.port), port);
+                proptest::prop_assert!(request.path.bytes().all(|b| b.is_ascii_graphic()), "{:?}", request.path);
+            }
+        }
+    }
+}
