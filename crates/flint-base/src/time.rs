@@ -197,4 +197,13 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.monotonic(), Duration::from_secs(1));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_time_or_none(text in "([0-9TZ:+.-]|\\PC){0,40}", ms in -1_000_000_000_000i64..4_000_000_000_000) {
+            let _ = Timestamp::parse_iso8601(&text);
+            let at = Timestamp::from_millis(ms);
+            proptest::prop_assert_eq!(Timestamp::parse_iso8601(&at.to_iso8601()), Some(at));
+        }
+    }
 }

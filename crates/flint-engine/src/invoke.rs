@@ -142,6 +142,10 @@ impl Run {
         if let Some(leased) = found {
             return Ok(leased);
         }
+        let function = &self.runnable.function;
+        if function.config.variables.known().is_none() {
+            return Err(Error::Sealed(function.arn()));
+        }
         let memory = self.reserve_memory().await?;
         let cause = pool.cause();
         let environment =
@@ -253,6 +257,26 @@ mod tests {
         assert_eq!(decode_client_context(&BASE64_STANDARD.encode("{\"a\":1}")).expect("legal"), "{\"a\":1}");
         for bad in ["%%", &BASE64_STANDARD.encode("[1]"), &BASE64_STANDARD.encode([0xFF]), &"A".repeat(4_000)] {
             assert!(decode_client_context(bad).is_err(), "{bad:.20}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_event_and_client_context_is_taken_or_refused(
+            payload in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..60),
+            json in "[\\[\\]{}\",:0-9a-z\\\\ ]{0,40}",
+            text in "[A-Za-z0-9+/=%]{0,60}",
+        ) {
+            for bytes in [Bytes::from(payload), Bytes::from(json.clone())] {
+                let is_json = bytes.is_empty() || serde_json::from_slice::<serde_json::Value>(&bytes).is_ok();
+                // `Value` refuses some numbers that are JSON; nothing that it takes is refused.
+                proptest::prop_assert!(check_payload(&bytes).is_ok() || !is_json);
+            }
+            for text in [text, BASE64_STANDARD.encode(&json)] {
+                if let Ok(context) = decode_client_context(&text) {
+                    proptest::prop_assert!(context.trim_start().starts_with('{'));
+                }
+            }
         }
     }
 }

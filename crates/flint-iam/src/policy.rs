@@ -130,4 +130,23 @@ mod tests {
         assert_eq!(refused(no_resource, Use::Identity), "Policy statement must contain resources.");
         assert_eq!(refused(no_resource, Use::Trust), "Missing required field Principal");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_document_is_well_formed_or_refused(
+            text in "\\PC{0,80}",
+            statement in "[\\[\\]{}\",:a-z ]{0,30}",
+            effect in proptest::sample::select(vec!["\"Allow\"", "\"allow\"", "1", "null", "[]"]),
+            action in proptest::sample::select(vec!["\"s3:*\"", "[\"s3:Get\"]", "{}", "[1]", "\"\""]),
+        ) {
+            let whole = format!(r#"{{"Version":"2012-10-17","Statement":[{{"Effect":{effect},"Action":{action},"Resource":"*"}}]}}"#);
+            let odd = format!(r#"{{"Version":"2012-10-17","Statement":{statement}}}"#);
+            for document in [&text, &whole, &odd] {
+                for what in [Use::Trust, Use::Identity] {
+                    let taken = check(document, what).is_ok();
+                    proptest::prop_assert!(!taken || effect == "\"Allow\"" || document != &whole, "{}", document);
+                }
+            }
+        }
+    }
 }

@@ -192,4 +192,14 @@ mod tests {
             assert!(sessions.open(&made.access_key_id, token).is_none(), "{token}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_token_is_nobodys(token in "[A-Za-z0-9+/=]{0,200}", text in "\\PC{0,80}") {
+            let sessions = sessions();
+            for token in [&token, &text, &BASE64_STANDARD.encode(&text)] {
+                proptest::prop_assert!(sessions.open("ASIAANY", token).is_none());
+            }
+        }
+    }
 }

@@ -13,3 +13,6 @@ pub use function::{FunctionName, FunctionRef, Qualifier};
 pub use lineage::Lineage;
 pub use place::{AccountId, Place, Region};
 pub use size::ByteCount;
+
+#[cfg(test)]
+mod properties;

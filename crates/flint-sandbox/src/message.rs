@@ -501,4 +501,29 @@ mod tests {
             assert_eq!(Status::decode(&status.encode()), Some(status));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_refused(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..120),
+            kind in 0u8..9,
+            count in 0u32..5,
+        ) {
+            let _ = Request::decode(&bytes);
+            if let Ok((id, reply)) = Reply::decode(&bytes) {
+                proptest::prop_assert_eq!(Reply::decode(&reply.encode(id)), Ok((id, reply)));
+            }
+            // With a good beginning, so that the kinds and counts are reached.
+            let mut shaped = 7u64.to_le_bytes().to_vec();
+            shaped.push(kind);
+            shaped.extend_from_slice(&count.to_le_bytes());
+            shaped.extend_from_slice(&bytes);
+            let _ = Request::decode(&shaped);
+            let mut status = [0; Status::SIZE];
+            status.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
+            if let Some(found) = Status::decode(&status) {
+                proptest::prop_assert_eq!(Status::decode(&found.encode()), Some(found));
+            }
+        }
+    }
 }

@@ -203,4 +203,26 @@ mod tests {
         assert_eq!((streamed.error_code.as_deref(), streamed.log_tail.as_deref()), (Some("Error"), Some("hi")));
         assert_eq!(complete(b"").unwrap(), Streamed::default());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_messages_or_an_error(
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80),
+            headers in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40),
+            total in 0u32..200,
+        ) {
+            let mut buffer = BytesMut::from(&bytes[..]);
+            while let Ok(Some(_)) = take(&mut buffer) {}
+            // With checksums that match, so that lengths and headers are reached.
+            let mut shaped = Vec::new();
+            shaped.extend(total.to_be_bytes());
+            shaped.extend((headers.len() as u32).to_be_bytes());
+            shaped.extend(crc32fast::hash(&shaped).to_be_bytes());
+            shaped.extend(headers);
+            shaped.resize((total as usize).max(shaped.len() + TRAILER) - TRAILER, b'x');
+            shaped.extend(crc32fast::hash(&shaped).to_be_bytes());
+            let _ = take(&mut BytesMut::from(&shaped[..]));
+            let _ = complete(&bytes);
+        }
+    }
 }

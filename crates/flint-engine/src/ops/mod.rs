@@ -74,4 +74,23 @@ mod tests {
         check("f:1", Some("2"), None);
         check("a/b", None, None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_name_and_qualifier_is_taken_or_refused(
+            name in "(f|[:$a-z0-9/]|arn:aws:lambda:us-east-1:000000000000:function:){0,5}",
+            qualifier in proptest::option::of("([$A-Za-z0-9_-]|\\PC){0,10}"),
+        ) {
+            if let Ok(function) = function_ref(&name, qualifier.as_deref()) {
+                let shown = function.qualifier.map(|q| q.to_string());
+                proptest::prop_assert!(qualifier.is_none() || shown.is_some());
+            }
+            let layers = crate::layers::Layers::default();
+            let place = flint_model::Place {
+                account: "000000000000".parse().expect("legal"),
+                region: "us-east-1".parse().expect("legal"),
+            };
+            proptest::prop_assert!(layers.by_arn(&place, &name).is_none(), "there is none");
+        }
+    }
 }
