@@ -23,6 +23,9 @@ pub mod project;
 mod template;
 mod units;
 
+#[cfg(test)]
+mod properties;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -7,4 +7,5 @@ mod presigned;
 mod properties;
 mod refusals;
 mod signatures;
+mod slow;
 mod support;
