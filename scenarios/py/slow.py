@@ -1,4 +1,4 @@
-"""Slow clients: `slow.py HOST PORT COUNT SECONDS` holds COUNT connections of every kind of slowness, a step a second.
+"""Slow clients: `slow.py HOST PORT COUNT SECONDS KEY` holds COUNT connections of every kind of slowness, a step a second.
 
 A process of its own, so that it does not take the time of the test that measures good calls beside it. Prints how many
 connections the server had closed at the end, by kind, as JSON.
@@ -13,7 +13,7 @@ import time
 import frames
 
 HEAD = b"GET /_flint/health HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-# Shaped like a signature, so that the body is waited for.
+# Shaped like a signature with a key that exists, so that the body is waited for.
 SIGNED = (b"POST /2015-03-31/functions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n"
           b"X-Amz-Date: 20261121T090000Z\r\nAuthorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20261121/us-east-1/lambda/"
           b"aws4_request, SignedHeaders=host;x-amz-date, Signature=" + b"0" * 64 + b"\r\n\r\n")
@@ -36,6 +36,7 @@ KINDS = {
 
 def main():
     host, port, count, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    key = sys.argv[5].encode()
     kinds = list(KINDS)
     closed = dict.fromkeys(kinds, 0)
     open_ones = {}
@@ -43,7 +44,7 @@ def main():
     for n in range(count):
         kind = kinds[n % len(kinds)]
         one = socket.create_connection((host, port), timeout=10)
-        one.sendall(KINDS[kind][0])
+        one.sendall(KINDS[kind][0].replace(b"AKIAIOSFODNN7EXAMPLE", key))
         one.setblocking(False)
         open_ones[one] = kind
         if kind != "never reads":

@@ -282,7 +282,9 @@ def test_broken_messages(server, case):
 
 @pytest.mark.parametrize("case", BROKEN_BODIES)
 def test_broken_bodies(server, case):
-    found = statuses(ask(server, BROKEN_BODIES[case]))
+    # With a key that exists, since a stranger's body is not read.
+    key = server.environment()["AWS_ACCESS_KEY_ID"].encode()
+    found = statuses(ask(server, BROKEN_BODIES[case].replace(b"AKIAIOSFODNN7EXAMPLE", key)))
     assert len(found) <= 1 and all(400 <= status < 500 for status in found), found
 
 
@@ -388,8 +390,11 @@ def good_calls(server, path):
 
 @contextlib.contextmanager
 def beside(*args):
-    """A program of this directory, from its first line until the block and it have ended; gives a list of what it prints."""
-    command = [sys.executable, *map(str, args)]
+    """A program of this directory, from its first line until the block and it have ended; gives a list of what it prints.
+
+    It is nice: in earnest it would run elsewhere, and what it takes of this machine is not what is measured.
+    """
+    command = ["nice", "-n", "10", sys.executable, *map(str, args)]
     process = subprocess.Popen(command, cwd=HERE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
     printed = []
     try:
@@ -413,7 +418,8 @@ def test_good_calls_are_answered_in_time(server, echo):
             abused.append(good_calls(server, echo))
         done += int(printed[0])
     assert done >= RUNS * len(frames.ABUSE), done
-    with beside("slow.py", host, port, SLOW, 14) as printed:
+    flint.figure("http2_abuse_connections", done)
+    with beside("slow.py", host, port, SLOW, 14, server.environment()["AWS_ACCESS_KEY_ID"]) as printed:
         slow = [good_calls(server, echo) for _ in range(RUNS)]
     closed = json.loads(printed[0])
     idle, slow, abused = map(statistics.median, (idle, slow, abused))

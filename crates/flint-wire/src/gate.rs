@@ -252,4 +252,24 @@ mod tests {
         let presigned = Request::get("/f?X-Amz-Signature=0").body(()).expect("request").into_parts().0;
         assert!(matches!(gate.admit(&presigned, &region), Err(Refusal::NotServed(_))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_host_and_origin_is_ours_or_refused(
+            host in "(127\\.0\\.0\\.1|localhost|\\[::1\\]|evil\\.example|[a-z.@:/\\[\\]]){0,3}(:4566)?",
+            origin in proptest::option::of("(https?://)?(localhost|null|evil\\.example|[a-z.@:/]){0,3}(:4566)?"),
+            authorization in "(AWS4-HMAC-SHA256 )?(Credential=)?[ -~]{0,60}",
+        ) {
+            let gate = DevGate { account: "000000000000".parse().expect("legal"), hosts: Vec::new(), keys: None };
+            let mut headers = vec![("host", host.as_str()), ("authorization", authorization.as_str())];
+            headers.extend(origin.as_deref().map(|origin| ("origin", origin)));
+            let request = parts(&headers);
+            if gate.origin(&request, 4566).is_ok() {
+                proptest::prop_assert!(host.ends_with("4566") && !host.contains("evil.example:"), "{}", host);
+                let foreign = origin.as_deref().is_some_and(|origin| origin.contains("evil.example:"));
+                proptest::prop_assert!(!foreign, "{:?}", origin);
+            }
+            let _ = gate.admit(&request, &"us-east-1".parse().expect("legal"));
+        }
+    }
 }

@@ -173,4 +173,15 @@ mod tests {
         }
         assert_eq!(code(links.check(path, "", now)), "SignatureDoesNotMatch");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_address_is_none_of_ours(
+            path in "(/_flint/code/)?[ -~]{0,70}",
+            query in "(X-Flint-Expires=[0-9-]{0,20}&X-Flint-Signature=)?[0-9a-fA-F&=]{0,70}",
+        ) {
+            let (links, now) = (SignedLinks::new([7; 32]), Timestamp::from_millis(1_795_251_600_000));
+            proptest::prop_assert!(links.check(&path, &query, now).is_err());
+        }
+    }
 }

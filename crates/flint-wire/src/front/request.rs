@@ -22,6 +22,10 @@ use crate::sigv4::{Claim, Expected, Refusal, Verified, canonical};
 /// Bodies of requests that go nowhere.
 const STRAY_BODY: usize = 1 << 20;
 
+/// A larger body, or one of unknown length, is waited for and held only if the key that signed it exists: who has none
+/// can't fill the memory that is set aside for bodies.
+const STRANGERS_BODY: u64 = 64 << 10;
+
 /// Larger bodies are parsed on a thread of their own.
 const INLINE_BODY: usize = 256 << 10;
 
@@ -113,6 +117,10 @@ where
     }
     let claim = claim(options, head, &route, received).map_err(|r| refused(r.fault(told.0)))?;
 
+    if body.size_hint().upper().is_none_or(|n| n > STRANGERS_BODY) && !claim.is_known(&options.gate) {
+        return Err(refused(Refusal::Unrecognized.fault(told.0)));
+    }
+
     let (limit, name) = match &route {
         Route::Operation(call) => (call.operation.body_limit, call.operation.name),
         _ => (STRAY_BODY, ""),
@@ -163,6 +171,13 @@ enum Admission {
 }
 
 impl Admission {
+    fn is_known(&self, gate: &Gate) -> bool {
+        match (self, gate) {
+            (Admission::Claimed(claim), Gate::Signed { keys, .. }) => claim.is_known(&**keys),
+            _ => true,
+        }
+    }
+
     fn admit(self, options: &FrontOptions, head: &Parts, hash: &str) -> Result<Verified, Refusal> {
         match (self, &options.gate) {
             (Admission::Trusted(verified), _) => Ok(verified),

@@ -139,6 +139,12 @@ impl Life {
         }
     }
 
+    /// A head is coming and nothing else is under way.
+    pub(super) fn is_only_in_head(&self) -> bool {
+        let under_way = self.arriving.load(Ordering::Relaxed) + self.running.load(Ordering::Relaxed);
+        self.in_head.load(Ordering::Relaxed) && under_way == 0
+    }
+
     /// The client took something, or sent something that was wanted.
     pub(super) fn moved(&self) {
         self.quiet_ms.store(0, Ordering::Relaxed);

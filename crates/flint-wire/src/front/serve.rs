@@ -162,6 +162,10 @@ impl Front {
             () = life.ended() => return,
             _ = stopping.changed() => {
                 connection.as_mut().graceful_shutdown();
+                // A request that has hardly begun is not waited for.
+                if life.is_only_in_head() {
+                    return;
+                }
                 tokio::select! {
                     ended = connection.as_mut() => ended,
                     () = life.ended() => return,

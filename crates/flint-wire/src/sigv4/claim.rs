@@ -158,6 +158,14 @@ impl Claim {
         &self.service
     }
 
+    /// Whether there is such a key at all.
+    pub fn is_known(&self, keys: &dyn Keys) -> bool {
+        match &self.token {
+            None => keys.owner(&self.access_key).is_some(),
+            Some(token) => keys.session(&self.access_key, token).is_some(),
+        }
+    }
+
     /// Checks the payload and the signature. `payload_hash` is the SHA-256 of the body as sent, in lower-case hex.
     pub fn verify(&self, parts: &Parts<'_>, payload_hash: &str, keys: &dyn Keys) -> Result<Verified, Refusal> {
         let signed: Vec<&str> = self.signed.iter().map(String::as_str).collect();

@@ -192,6 +192,22 @@ async fn good_calls_find_a_place_among_the_silent() {
     }
     // The oldest had to go.
     assert_eq!(to_the_end(&mut silent[0]).await, 0);
-    drop(silent);
+    // Half a head holds nobody up.
+    tokio::time::timeout(Duration::from_secs(10), world.stop()).await.expect("ends at once");
+}
+
+#[tokio::test]
+async fn a_strangers_large_body_is_not_waited_for() {
+    let world = world(Limits::default(), echo).await;
+    let mut stranger = credentials();
+    stranger.access_key = "AKIAIOSFODNN7STRANGE".into();
+    for (field, value) in [("content-length", "1000000"), ("transfer-encoding", "chunked")] {
+        let mut request = world.request("POST", INVOKE, &[(field, value)]);
+        flint_wire::sign(&mut request, b"{}", &stranger, "us-east-1", "lambda", now()).expect("signs");
+        let mut stream = TcpStream::connect(&world.address).await.expect("connects");
+        stream.write_all(&wire_bytes(&request, b"")).await.expect("writes");
+        let reply = tokio::time::timeout(Duration::from_secs(5), read_reply(&mut stream)).await.expect("at once");
+        assert_eq!((reply.status, reply.error().0.as_str()), (403, "UnrecognizedClientException"));
+    }
     world.stop().await;
 }
