@@ -21,6 +21,7 @@ use crate::pool::{EnvironmentView, Leased, Pool};
 use crate::record::Recorder;
 use crate::registry::Registry;
 use crate::room::{Reservation, Room};
+use crate::rules::Ceilings;
 use crate::stats::{Stats, StatsView};
 
 /// Settings of the engine.
@@ -30,6 +31,8 @@ pub struct Options {
     pub concurrency: u64,
     /// Memory for all environments together, in MB.
     pub memory_budget_mb: u64,
+    /// The most that a function may ask for.
+    pub ceilings: Ceilings,
     /// How long an idle environment keeps running before it is frozen.
     pub freeze_after: Duration,
     /// How long an idle environment is kept.

@@ -31,4 +31,5 @@ mod variables;
 pub use engine::{Engine, Options, Parts};
 pub use error::Error;
 pub use pool::EnvironmentView;
+pub use rules::Ceilings;
 pub use stats::StatsView;

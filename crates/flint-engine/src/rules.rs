@@ -44,8 +44,28 @@ const DEFAULT_TIMEOUT_S: u32 = 3;
 const DEFAULT_MEMORY_MB: u32 = 128;
 const DEFAULT_EPHEMERAL_MB: u32 = 512;
 
+/// The most that the operator lets a function ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    /// `MemorySize`; `--max-memory`.
+    pub memory_mb: u32,
+    /// `EphemeralStorage.Size`; `--max-tmp`.
+    pub ephemeral_mb: u32,
+    /// `Timeout`; `--max-timeout`.
+    pub timeout_s: u32,
+}
+
+impl Default for Ceilings {
+    /// The reference's own.
+    ///
+    /// Reference: Lambda Developer Guide, "Lambda quotas".
+    fn default() -> Self {
+        Self { memory_mb: 10_240, ephemeral_mb: 10_240, timeout_s: 900 }
+    }
+}
+
 /// The configuration of a new function.
-pub(crate) fn new_config(settings: Settings) -> Result<Config, Error> {
+pub(crate) fn new_config(settings: Settings, ceilings: &Ceilings) -> Result<Config, Error> {
     let missing = |name: &str| {
         Error::InvalidParameter(format!(
             "{name} is mandatory for functions created with deployment packages of type Zip."
@@ -64,11 +84,11 @@ pub(crate) fn new_config(settings: Settings) -> Result<Config, Error> {
         logging: Logging::default(),
         layers: Vec::new(),
     };
-    apply(empty, settings)
+    apply(empty, settings, ceilings)
 }
 
 /// `config` with `settings` on top, all checked.
-pub(crate) fn apply(mut config: Config, settings: Settings) -> Result<Config, Error> {
+pub(crate) fn apply(mut config: Config, settings: Settings, ceilings: &Ceilings) -> Result<Config, Error> {
     if let Some(runtime) = settings.runtime {
         config.runtime = runtime;
     }
@@ -98,6 +118,7 @@ pub(crate) fn apply(mut config: Config, settings: Settings) -> Result<Config, Er
         config.log_group = logging.log_group;
     }
     check(&config)?;
+    check_ceilings(&config, ceilings)?;
     Ok(config)
 }
 
@@ -169,6 +190,23 @@ fn check(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
+/// Worded like the reference's own refusals of what an account may not have.
+fn check_ceilings(config: &Config, ceilings: &Ceilings) -> Result<(), Error> {
+    for (name, value, most, option) in [
+        ("MemorySize", config.memory_mb, ceilings.memory_mb, "--max-memory"),
+        ("EphemeralStorage.Size", config.ephemeral_mb, ceilings.ephemeral_mb, "--max-tmp"),
+        ("Timeout", config.timeout_s, ceilings.timeout_s, "--max-timeout"),
+    ] {
+        if value > most {
+            let why = format!(
+                "'{name}' value {value} failed to satisfy constraint: Member must have value less than or equal to {most} (the operator's {option})"
+            );
+            return Err(Error::InvalidParameter(why));
+        }
+    }
+    Ok(())
+}
+
 /// A handler names something inside the package, so it can be no path out of it.
 fn check_handler(handler: &str) -> Result<(), Error> {
     let climbs = handler.split('/').any(|part| part == "..");
@@ -232,7 +270,7 @@ mod tests {
     }
 
     fn check(settings: Settings, expected: &str) {
-        match new_config(settings) {
+        match new_config(settings, &Ceilings::default()) {
             Ok(_) => assert_eq!(expected, "", "accepted"),
             Err(e) => assert!(!expected.is_empty() && e.to_string().contains(expected), "{e}"),
         }
@@ -240,7 +278,7 @@ mod tests {
 
     #[test]
     fn defaults_are_the_reference_s() {
-        let config = new_config(settings()).expect("legal");
+        let config = new_config(settings(), &Ceilings::default()).expect("legal");
         assert_eq!((config.timeout_s, config.memory_mb, config.ephemeral_mb), (3, 128, 512));
     }
 
@@ -263,8 +301,40 @@ mod tests {
 
     #[test]
     fn an_update_leaves_what_it_does_not_name() {
-        let before = new_config(with_variable("KEEP", "1")).expect("legal");
-        let after = apply(before.clone(), Settings { timeout: Some(9), ..Default::default() }).expect("legal");
+        let none = Ceilings::default();
+        let before = new_config(with_variable("KEEP", "1"), &none).expect("legal");
+        let after = apply(before.clone(), Settings { timeout: Some(9), ..Default::default() }, &none).expect("legal");
         assert_eq!(after, Config { timeout_s: 9, ..before });
+    }
+
+    #[test]
+    fn the_operator_s_ceilings_are_refused_by_name() {
+        let low = Ceilings { memory_mb: 256, ephemeral_mb: 600, timeout_s: 60 };
+        type Change = fn(&mut Settings, u32);
+        let cases: [(Change, u32, &str, &str); 3] = [
+            (|s, n| s.memory_size = Some(n), 256, "MemorySize", "--max-memory"),
+            (
+                |s, n| s.ephemeral_storage = Some(crate::api::EphemeralStorage { size: n }),
+                600,
+                "EphemeralStorage.Size",
+                "--max-tmp",
+            ),
+            (|s, n| s.timeout = Some(n), 60, "Timeout", "--max-timeout"),
+        ];
+        for (change, most, name, option) in cases {
+            let with = |n| {
+                let mut settings = settings();
+                change(&mut settings, n);
+                settings
+            };
+            let config = new_config(with(most), &low).expect("within the ceilings");
+            let refused = new_config(with(most + 1), &low).expect_err("over the ceiling").to_string();
+            let expected = format!(
+                "'{name}' value {} failed to satisfy constraint: Member must have value less than or equal to {most} (the operator's {option})",
+                most + 1
+            );
+            assert_eq!(refused, expected);
+            assert_eq!(apply(config, with(most + 1), &low).expect_err("an update too").to_string(), expected);
+        }
     }
 }

@@ -34,11 +34,13 @@ pub struct Options {
     pub log_rate: ByteCount,
     /// Log bytes that it may write at once.
     pub log_burst: ByteCount,
+    /// Whether a function gets exactly the CPU time that goes with its memory, not only its share of what others leave.
+    pub cpu_quota: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { log_rate: ByteCount::from_mib(1), log_burst: ByteCount::from_mib(4) }
+        Self { log_rate: ByteCount::from_mib(1), log_burst: ByteCount::from_mib(4), cpu_quota: false }
     }
 }
 

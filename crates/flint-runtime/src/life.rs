@@ -23,6 +23,11 @@ use crate::variables;
 /// How often is looked whether the extensions have ended. Nobody waits for an environment's end.
 const POLL: Duration = Duration::from_millis(5);
 
+/// Memory that stands for one CPU.
+///
+/// Reference: Lambda Developer Guide, "Configure Lambda function memory".
+const MB_FOR_ONE_CPU: u32 = 1769;
+
 /// A process that speaks the Runtime API, in a sandbox. Dropping it kills it.
 #[derive(Debug)]
 pub(crate) struct Life {
@@ -33,6 +38,8 @@ pub(crate) struct Life {
     /// When the process was there (monotonic).
     pub(crate) since: Duration,
     pub(crate) took: Took,
+    /// CPU time in a second of wall time once the init is over; none: as much as others leave.
+    cpu: Option<Duration>,
     _server: Task,
     _pump: Task,
 }
@@ -123,7 +130,9 @@ impl Life {
             async move { log.pump(&pipes).await }
         });
         let took = Took { sandbox: since.saturating_sub(opened), code: opened.saturating_sub(began) };
-        Ok(Self { sandbox, api, pipes, clock: clock.clone(), since, took, _server: Task(server), _pump: Task(pump) })
+        let cpu = shared.options.cpu_quota.then(|| Duration::from_secs(spec.memory_mb.into()) / MB_FOR_ONE_CPU);
+        let (clock, _server, _pump) = (clock.clone(), Task(server), Task(pump));
+        Ok(Self { sandbox, api, pipes, clock, since, took, cpu, _server, _pump })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -141,7 +150,10 @@ impl Life {
         tokio::select! {
             biased;
             ready = self.ready() => match ready {
-                Ok(at) => Started::Ready { took: at.saturating_sub(self.since) },
+                Ok(at) => {
+                    self.limit_cpu();
+                    Started::Ready { took: at.saturating_sub(self.since) }
+                }
                 Err(failure) => self.failed(failure.error_type, Cause::Document(failure.document)),
             },
             exit = self.sandbox.exited() => match self.api.init_failure() {
@@ -149,6 +161,15 @@ impl Life {
                 None => self.failed(crate::documents::exit_type(exit).to_owned(), Cause::Exit(exit)),
             },
             () = tokio::time::sleep(left) => Started::TimedOut { took: self.elapsed() },
+        }
+    }
+
+    /// From the end of the init on; until then a runtime gets all that is free.
+    fn limit_cpu(&self) {
+        if let Some(cpu) = self.cpu
+            && let Err(error) = self.sandbox.limit_cpu(cpu)
+        {
+            tracing::warn!(%error, "no CPU quota can be set");
         }
     }
 

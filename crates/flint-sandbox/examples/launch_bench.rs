@@ -1,7 +1,8 @@
 //! How long a launch takes, with pauses between launches: tight loops hide what a cold start costs.
 //!
-//! `cargo run --release -p flint-sandbox --example launch_bench -- [COUNT] [PAUSE_MS]`, as root. Medians in microseconds,
-//! with the 10th and 99th percentile; `bare` is the same program spawned without any sandbox in the same run.
+//! `cargo run --release -p flint-sandbox --example launch_bench -- [COUNT [PAUSE_MS [DIR]]]`, as root. Medians in microseconds,
+//! with the 10th and 99th percentile; `bare` is the same program spawned without any sandbox in the same run. With a folder
+//! `/tmp` is an image in it, else in memory.
 
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use flint_model::ByteCount;
 use flint_sandbox::{Launch, Options, Phases, RootSpec, Sandboxes, spawner};
 
 fn main() {
-    let mut args = std::env::args().skip(1).filter_map(|a| a.parse().ok());
-    let count = args.next().unwrap_or(100_u64);
-    let pause = Duration::from_millis(args.next().unwrap_or(60));
+    let mut args = std::env::args().skip(1);
+    let mut number = |usual| args.next().and_then(|a| a.parse().ok()).unwrap_or(usual);
+    let count: u64 = number(100);
+    let pause = Duration::from_millis(number(60));
+    let image_dir = args.next().map(Into::into);
     let id = format!("be{:x}", std::process::id());
-    let options = Options::new(id, 64_990, 64_990);
+    let options = Options { image_dir, ..Options::new(id, 64_990, 64_990) };
     let channel = spawner::start(&options).expect("this needs root and cgroups");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");

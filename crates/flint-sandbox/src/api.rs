@@ -41,6 +41,8 @@ pub struct Options {
     pub idle_slots: usize,
     /// Where the images of `/tmp` lie, files without names. None, or a host without loop devices: `/tmp` is in memory.
     pub image_dir: Option<PathBuf>,
+    /// Whether [`crate::Sandbox::limit_cpu`] is wanted; it costs a descriptor for each sandbox.
+    pub cpu_quota: bool,
 }
 
 impl Options {
@@ -54,6 +56,7 @@ impl Options {
             service_gid,
             idle_slots: 4,
             image_dir: None,
+            cpu_quota: false,
         }
     }
 }

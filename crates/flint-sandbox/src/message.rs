@@ -298,9 +298,11 @@ pub enum SlotFile {
     OomEvent = 6,
     /// `cpuacct.usage` (version 1) or `cpu.stat` (version 2).
     Cpu = 7,
+    /// `cpu.cfs_quota_us` (version 1) or `cpu.max` (version 2), where the options ask for it.
+    CpuQuota = 8,
 }
 
-pub const SLOT_FILES: usize = 8;
+pub const SLOT_FILES: usize = 9;
 
 /// Which of the two forms the files of a slot have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -309,6 +311,8 @@ pub struct SlotForm {
     pub freezer_v1: bool,
     /// `Cpu` is `cpu.stat`.
     pub cpu_stat: bool,
+    /// `CpuQuota` is `cpu.max`.
+    pub cpu_max: bool,
 }
 
 /// What a reply says; its descriptors travel beside it.
@@ -349,6 +353,7 @@ impl Reply {
                 w.u32(mask);
                 w.u8(u8::from(form.freezer_v1));
                 w.u8(u8::from(form.cpu_stat));
+                w.u8(u8::from(form.cpu_max));
             }
             Self::Started { pid, began_ns } => {
                 w.u8(3);
@@ -375,7 +380,7 @@ impl Reply {
             2 => Self::Slot {
                 slot: r.u32()?,
                 mask: r.u32()?,
-                form: SlotForm { freezer_v1: r.u8()? != 0, cpu_stat: r.u8()? != 0 },
+                form: SlotForm { freezer_v1: r.u8()? != 0, cpu_stat: r.u8()? != 0, cpu_max: r.u8()? != 0 },
             },
             3 => Self::Started { pid: r.u32()?, began_ns: r.u64()? },
             4 => Self::Done,
@@ -483,7 +488,7 @@ mod tests {
         let failure = Failure { stage: Stage::Proc, errno: 13 };
         for reply in [
             Reply::Root { root: 1 },
-            Reply::Slot { slot: 2, mask: 5, form: SlotForm { freezer_v1: true, cpu_stat: false } },
+            Reply::Slot { slot: 2, mask: 5, form: SlotForm { freezer_v1: true, cpu_stat: false, cpu_max: true } },
             Reply::Started { pid: 3, began_ns: 4 },
             Reply::Done,
             Reply::Full,

@@ -33,6 +33,10 @@ pub struct Capabilities {
     pub seccomp: bool,
     /// `clone3`, `open_tree`, `fsopen` and `mount_setattr` are there (Linux 5.12).
     pub mount_api: bool,
+    /// `/tmp` can be an image on a loop device, apart from the function's memory.
+    pub tmp_images: bool,
+    /// Writes to such a `/tmp` can be held below a rate, so that they don't hold up the server's own.
+    pub tmp_throttle: bool,
     /// What is missing for sandboxes, each as a phrase; empty when `spawner::start` can work.
     pub missing: Vec<String>,
 }
@@ -62,6 +66,10 @@ pub fn probe() -> Capabilities {
             .all(|kind| Path::new("/proc/self/ns").join(kind).exists()),
         seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
         mount_api: has_mount_api(),
+        tmp_images: (has_word("/proc/filesystems", "ext4") || has_module("ext4"))
+            && (has_word("/proc/misc", "loop-control") || has_module("loop")),
+        tmp_throttle: layout.write_throttle.as_deref().is_some_and(Path::exists)
+            || layout.find(Roles::UNIFIED).is_some_and(|h| has_word(h.mount.join("cgroup.controllers"), "io")),
         missing: Vec::new(),
     };
     for (there, phrase) in [
@@ -78,6 +86,18 @@ pub fn probe() -> Capabilities {
         }
     }
     found
+}
+
+/// A file of the kernel's names this.
+fn has_word(file: impl AsRef<Path>, word: &str) -> bool {
+    std::fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|found| found == word))
+}
+
+/// The running kernel can load this module when it is asked for what is in it.
+fn has_module(name: &str) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let list = std::fs::read_to_string(Path::new("/lib/modules").join(release.trim()).join("modules.dep"));
+    list.is_ok_and(|text| text.lines().any(|line| line.contains(&format!("/{name}.ko"))))
 }
 
 /// Asks with arguments that can't succeed: a kernel without the call answers ENOSYS.

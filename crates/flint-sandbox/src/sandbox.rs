@@ -17,6 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{Exit, How, Phases, RuntimeListener};
+use crate::cgroup::CPU_PERIOD_US;
 use crate::message::{Failure, SlotForm, Status};
 use crate::sandboxes::{Command, Shared};
 use crate::sys::fds;
@@ -35,6 +36,7 @@ pub(crate) struct SlotFiles {
     pub oom: Option<OwnedFd>,
     pub oom_event: Option<OwnedFd>,
     pub cpu: Option<OwnedFd>,
+    pub cpu_quota: Option<OwnedFd>,
 }
 
 impl SlotFiles {
@@ -253,6 +255,19 @@ impl Sandbox {
         self.inner().set_frozen(frozen)
     }
 
+    /// From now on all processes together get this much CPU time in a second and no more. One write, microseconds.
+    ///
+    /// Errors: `Unsupported` without [`crate::Options::cpu_quota`] or without a controller for it.
+    pub fn limit_cpu(&self, in_a_second: Duration) -> io::Result<()> {
+        let files = &self.inner().files;
+        let Some(file) = &files.cpu_quota else { return Err(io::ErrorKind::Unsupported.into()) };
+        let quota = in_a_second.as_micros() * u128::from(CPU_PERIOD_US) / 1_000_000;
+        // The kernel takes no quota below a millisecond.
+        let quota = quota.max(1000);
+        let text = if files.form.cpu_max { format!("{quota} {CPU_PERIOD_US}") } else { quota.to_string() };
+        fds::write_all(file.as_raw_fd(), text.as_bytes())
+    }
+
     /// Kills every process, frozen or not. Does not wait for their end; idempotent.
     pub fn kill(&self) {
         self.inner().kill();
@@ -409,13 +424,13 @@ async fn kill_on_oom(inner: &Inner, event: &AsyncFd<OwnedFd>) {
         unsafe { libc::read(event.get_ref().as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
         ready.clear_ready();
         drop(ready);
-        // The event comes when the limit is hit, the kill a moment later.
-        for _ in 0..100 {
+        // The event comes when the limit is hit, the kill a moment later; on a busy host that moment is long.
+        for round in 0..600 {
             if inner.files.oom_kills() > 0 {
                 inner.kill();
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(if round < 100 { 1 } else { 10 })).await;
         }
     }
 }

@@ -592,6 +592,7 @@ fn sort_files(slot: u32, mask: u32, form: SlotForm, given: Vec<OwnedFd>) -> Read
             oom: take(message::SlotFile::Oom),
             oom_event: take(message::SlotFile::OomEvent),
             cpu: take(message::SlotFile::Cpu),
+            cpu_quota: take(message::SlotFile::CpuQuota),
         },
     }
 }

@@ -15,5 +15,5 @@ mod run;
 mod services;
 
 pub use error::Error;
-pub use options::{Mode, Options, Secret};
+pub use options::{Ceilings, Mode, Options, Secret};
 pub use run::run;

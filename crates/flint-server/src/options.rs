@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use flint_engine::Ceilings;
 use flint_model::Place;
 
 use crate::error::Error;
@@ -36,6 +37,10 @@ pub struct Options {
     pub memory_budget_mb: Option<u64>,
     /// Invocations that an account may have in flight.
     pub concurrency: u64,
+    /// The most that a function may ask for.
+    pub ceilings: Ceilings,
+    /// Exactly the CPU time that goes with a function's memory, after its init.
+    pub parity: bool,
     /// How long an idle environment is kept.
     pub idle_timeout: Duration,
     /// How long an init may take.
@@ -89,6 +94,8 @@ impl Options {
             plain_http: false,
             memory_budget_mb: None,
             concurrency: 1_000,
+            ceilings: Ceilings::default(),
+            parity: false,
             idle_timeout: Duration::from_secs(600),
             init_limit: Duration::from_secs(10),
             uid_base: 1_900_000_000,
@@ -123,6 +130,18 @@ impl Options {
         if self.user == 0 {
             return Err(Error::Option("the server never runs as root: choose another --user".to_owned()));
         }
+        // A ceiling below what the smallest function has would leave none.
+        let most = Ceilings::default();
+        for (option, value, range) in [
+            ("--max-memory (MB)", self.ceilings.memory_mb, 128..=most.memory_mb),
+            ("--max-tmp (MB)", self.ceilings.ephemeral_mb, 512..=most.ephemeral_mb),
+            ("--max-timeout (seconds)", self.ceilings.timeout_s, 1..=most.timeout_s),
+        ] {
+            if !range.contains(&value) {
+                let why = format!("{option} is {value}: expected {} to {}", range.start(), range.end());
+                return Err(Error::Option(why));
+            }
+        }
         Ok(())
     }
 }
@@ -145,5 +164,21 @@ mod tests {
         assert!(Options { plain_http: true, ..options(Mode::Up, "0.0.0.0:0") }.check().is_ok());
         assert!(Options { plain_http: true, ..options(Mode::Dev, "0.0.0.0:0") }.check().is_err());
         assert!(Options { user: 0, ..options(Mode::Up, "127.0.0.1:0") }.check().is_err());
+    }
+
+    #[test]
+    fn a_ceiling_leaves_room_for_the_smallest_function() {
+        let most = Ceilings::default();
+        let with = |ceilings| Options { ceilings, ..options(Mode::Up, "127.0.0.1:0") }.check();
+        assert!(with(Ceilings { memory_mb: 128, ephemeral_mb: 512, timeout_s: 1 }).is_ok());
+        for bad in [
+            Ceilings { memory_mb: 127, ..most },
+            Ceilings { memory_mb: 10_241, ..most },
+            Ceilings { ephemeral_mb: 511, ..most },
+            Ceilings { timeout_s: 0, ..most },
+            Ceilings { timeout_s: 901, ..most },
+        ] {
+            assert!(with(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -71,6 +71,7 @@ fn prepare(options: Options) -> Result<Prepared, Error> {
     let sandbox = flint_sandbox::Options {
         uid_base: options.uid_base,
         image_dir: Some(data.path.clone()),
+        cpu_quota: options.parity,
         ..flint_sandbox::Options::new(data.id()?, options.user, options.user)
     };
     privilege::no_core_dumps();
@@ -106,7 +107,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         catalog.clone(),
         observe.sink(),
         clock.clone(),
-        flint_runtime::Options::default(),
+        flint_runtime::Options { cpu_quota: options.parity, ..flint_runtime::Options::default() },
     );
     let parts = Parts {
         store: store.clone(),
@@ -216,6 +217,7 @@ fn engine_options(options: &Options) -> flint_engine::Options {
     flint_engine::Options {
         concurrency: options.concurrency,
         memory_budget_mb: options.memory_budget_mb.unwrap_or_else(privilege::memory_budget_mb),
+        ceilings: options.ceilings,
         // Longer than the gaps between calls of a busy function, so that its environments are not frozen in between.
         freeze_after: Duration::from_millis(20),
         idle_timeout: options.idle_timeout,

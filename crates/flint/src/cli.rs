@@ -187,6 +187,22 @@ pub(crate) struct ServerFlags {
     #[arg(long, env = "FLINT_CONCURRENCY", value_name = "N", hide_env_values = true)]
     pub concurrency: Option<u64>,
 
+    /// Most memory that one function may ask for [default: 10240]
+    #[arg(long, env = "FLINT_MAX_MEMORY", value_name = "SIZE", value_parser = values::megabytes, hide_env_values = true)]
+    pub max_memory: Option<u64>,
+
+    /// Most /tmp that one function may ask for [default: 10240]
+    #[arg(long, env = "FLINT_MAX_TMP", value_name = "SIZE", value_parser = values::megabytes, hide_env_values = true)]
+    pub max_tmp: Option<u64>,
+
+    /// Longest timeout that a function may ask for [default: 15m]
+    #[arg(long, env = "FLINT_MAX_TIMEOUT", value_name = "SPAN", value_parser = values::duration, hide_env_values = true)]
+    pub max_timeout: Option<Duration>,
+
+    /// The reference's limits exactly: CPU time by memory, 1,769 MB for one CPU, after the init
+    #[arg(long, env = "FLINT_PARITY", value_parser = BoolishValueParser::new(), hide_env_values = true)]
+    pub parity: bool,
+
     /// How long an idle execution environment is kept
     #[arg(long, env = "FLINT_IDLE_TIMEOUT", value_name = "SPAN", value_parser = values::duration, hide_env_values = true)]
     pub idle_timeout: Option<Duration>,

@@ -25,7 +25,7 @@ pub(crate) async fn create_function(
         return Err(exists());
     }
     let layers = input.settings.layers.clone().unwrap_or_default();
-    let mut config = rules::new_config(input.settings)?;
+    let mut config = rules::new_config(input.settings, &engine.options.ceilings)?;
     config.layers = layers::uses(engine, &ctx.place, &layers, &[])?;
     let unavailable = |e: flint_runtime::Unavailable| Error::InvalidParameter(e.to_string());
     engine.catalog.resolve(&config.runtime, engine.options.runtimes).map_err(unavailable)?;

@@ -41,7 +41,7 @@ pub(crate) async fn update_function_configuration(
     let latest = &live.latest.function;
     check_revision(input.revision_id.as_deref(), &latest.revision)?;
     let layers = input.settings.layers.clone();
-    let mut config = rules::apply(latest.config.clone(), input.settings)?;
+    let mut config = rules::apply(latest.config.clone(), input.settings, &engine.options.ceilings)?;
     if let Some(arns) = layers {
         config.layers = layers::uses(engine, &ctx.place, &arns, &latest.config.layers)?;
     }

@@ -29,6 +29,9 @@ pub(super) const TCP_LIMIT: &CStr = c"memory.kmem.tcp.limit_in_bytes";
 const SOCKETS_SHARE: u64 = 4;
 const SOCKETS_LEAST: u64 = 16 << 20;
 
+/// Over how long a CPU quota is counted: short, so that a function that has used its share up waits briefly.
+pub const CPU_PERIOD_US: u64 = 20_000;
+
 /// The limits of one launch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -47,7 +50,7 @@ impl Group {
         self.parts.iter_mut().for_each(|part| part.dir = None);
     }
 
-    fn is_unified(&self, role: Roles) -> bool {
+    pub fn is_unified(&self, role: Roles) -> bool {
         self.parts.iter().any(|p| p.roles.has(role) && p.roles.has(Roles::UNIFIED))
     }
 
@@ -55,6 +58,14 @@ impl Group {
     pub fn open(&self, role: Roles, v1: &CStr, v2: &CStr, flags: libc::c_int) -> Option<OwnedFd> {
         let name = if self.is_unified(role) { v2 } else { v1 };
         fds::open_at(self.dir(role)?, name, flags, 0).ok()
+    }
+
+    /// The file that takes the group's CPU quota for each [`CPU_PERIOD_US`]. There is none as long as nothing is written.
+    pub fn open_quota(&self) -> Option<OwnedFd> {
+        if !self.is_unified(Roles::CPU) {
+            fds::put(self.dir(Roles::CPU)?, c"cpu.cfs_period_us", &CPU_PERIOD_US.to_string()).ok()?;
+        }
+        self.open(Roles::CPU, c"cpu.cfs_quota_us", c"cpu.max", libc::O_WRONLY)
     }
 
     pub fn memory_is_v1(&self) -> bool {

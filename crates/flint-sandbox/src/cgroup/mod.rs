@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-pub use group::{Group, Limits};
+pub use group::{CPU_PERIOD_US, Group, Limits};
 pub use layout::{Layout, Roles};
 pub use sweep::{find_tops, populated, sweep_once};
 pub use tops::Tops;

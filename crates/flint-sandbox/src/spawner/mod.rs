@@ -192,7 +192,7 @@ impl Spawner {
                 lifeline,
                 roots: Vec::new(),
                 unpack_root: None,
-                slots: slot::Slots::new(uids.count),
+                slots: slot::Slots::new(uids.count, options.cpu_quota),
                 images,
             }),
             Err(problem) => Err((channel, problem)),

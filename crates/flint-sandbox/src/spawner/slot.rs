@@ -67,6 +67,8 @@ impl Slot {
 
 pub struct Slots {
     count: u32,
+    /// Their CPU quota can be set.
+    cpu_quota: bool,
     live: BTreeMap<u32, Slot>,
     /// Indices that were used and are free again; the one that rested longest comes first.
     free: VecDeque<u32>,
@@ -76,9 +78,10 @@ pub struct Slots {
 }
 
 impl Slots {
-    pub fn new(count: u32) -> Self {
+    pub fn new(count: u32, cpu_quota: bool) -> Self {
         Self {
             count,
+            cpu_quota,
             live: BTreeMap::new(),
             free: VecDeque::new(),
             next: 0,
@@ -103,7 +106,7 @@ impl Slots {
                 None => return Ok((Reply::Full, Vec::new())),
             }
         };
-        match make(index, tops, host_net) {
+        match make(index, tops, host_net, self.cpu_quota) {
             Ok((mut slot, mask, form, files)) => {
                 slot.tmp = images.and_then(Images::usual);
                 self.live.insert(index, slot);
@@ -193,11 +196,11 @@ impl Slots {
 
 type Made = (Slot, u32, SlotForm, Vec<OwnedFd>);
 
-fn make(index: u32, tops: &Tops, host_net: RawFd) -> Result<Made, Failure> {
+fn make(index: u32, tops: &Tops, host_net: RawFd, cpu_quota: bool) -> Result<Made, Failure> {
     let name = CString::new(format!("s{index}")).expect("digits hold no NUL");
     let (net, listener) = make_network(host_net).at(Stage::Network)?;
     let group = tops.create_group(&name).at(Stage::Cgroup)?;
-    match open_files(&group, listener) {
+    match open_files(&group, listener, cpu_quota) {
         Ok((mask, form, files)) => {
             let tasks = group.open_tasks();
             match tasks {
@@ -225,7 +228,7 @@ fn make_network(host_net: RawFd) -> io::Result<(OwnedFd, OwnedFd)> {
     made
 }
 
-fn open_files(group: &Group, listener: OwnedFd) -> io::Result<(u32, SlotForm, Vec<OwnedFd>)> {
+fn open_files(group: &Group, listener: OwnedFd, cpu_quota: bool) -> io::Result<(u32, SlotForm, Vec<OwnedFd>)> {
     let unified = group.dir(Roles::UNIFIED).is_some();
     let freeze_home = if unified { Roles::UNIFIED } else { Roles::FREEZER };
     let cpu_stat = group.dir(Roles::CPUACCT).is_none();
@@ -248,6 +251,7 @@ fn open_files(group: &Group, listener: OwnedFd) -> io::Result<(u32, SlotForm, Ve
         (SlotFile::Oom, oom),
         (SlotFile::OomEvent, oom_event),
         (SlotFile::Cpu, cpu),
+        (SlotFile::CpuQuota, if cpu_quota { group.open_quota() } else { None }),
     ];
     let mut mask = 0;
     let mut out = Vec::with_capacity(SLOT_FILES);
@@ -257,7 +261,7 @@ fn open_files(group: &Group, listener: OwnedFd) -> io::Result<(u32, SlotForm, Ve
             out.push(file);
         }
     }
-    Ok((mask, SlotForm { freezer_v1: !unified, cpu_stat }, out))
+    Ok((mask, SlotForm { freezer_v1: !unified, cpu_stat, cpu_max: group.is_unified(Roles::CPU) }, out))
 }
 
 /// Version 1 tells of an out-of-memory kill by an eventfd; it has no group kill of its own.

@@ -284,17 +284,24 @@ fn arguments(flags: &ServerFlags) -> Vec<std::ffi::OsString> {
         ("user", flags.user.map(u64::from)),
         ("memory-budget", flags.memory_budget),
         ("concurrency", flags.concurrency),
+        ("max-memory", flags.max_memory),
+        ("max-tmp", flags.max_tmp),
     ];
     for (name, value) in numbers {
         if let Some(value) = value {
             say(name, value.to_string().into());
         }
     }
-    if let Some(span) = flags.idle_timeout {
-        say("idle-timeout", format!("{}ms", span.as_millis()).into());
+    for (name, span) in [("idle-timeout", flags.idle_timeout), ("max-timeout", flags.max_timeout)] {
+        if let Some(span) = span {
+            say(name, format!("{}ms", span.as_millis()).into());
+        }
     }
     if let Some(filter) = &flags.log {
         say("log", filter.into());
+    }
+    if flags.parity {
+        arguments.push("--parity".into());
     }
     arguments
 }
@@ -309,7 +316,8 @@ mod tests {
     #[test]
     fn the_child_hears_every_flag() {
         let line = "flint dev app --data d --listen 127.0.0.1:0 --account 123456789012 --region eu-west-1 --user 7 \
-                    --memory-budget 2GiB --concurrency 9 --idle-timeout 1m --log debug";
+                    --memory-budget 2GiB --concurrency 9 --idle-timeout 1m --log debug \
+                    --max-memory 2GiB --max-tmp 1GiB --max-timeout 30s --parity";
         let Command::Dev(dev) = Cli::parse_from(line.split_whitespace()).command else { panic!() };
         let said = std::iter::once("flint".into()).chain(arguments(&dev.server));
         let Command::Up(up) = Cli::parse_from(said).command else { panic!() };

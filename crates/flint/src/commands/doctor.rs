@@ -83,6 +83,8 @@ fn checks(host: &Host) -> Vec<Check> {
         limit("CPU weight", c.cpu_weight, "enable the cpu controller for this cgroup"),
         limit("freezing", c.freeze, "mount a version 2 tree: mount -t cgroup2 none /sys/fs/cgroup/unified"),
         limit("CPU metering", c.cpu_usage, "enable the cpuacct or cpu controller for this cgroup"),
+        tmp(c.tmp_images),
+        limit("/tmp write rate", c.tmp_throttle, "mount the blkio controller (version 1), or enable io (version 2)"),
     ];
     // Said already where one of the lines above shows it.
     let shown = list.iter().any(|check| check.state == State::Missing);
@@ -101,6 +103,16 @@ fn need(what: &'static str, there: bool, yes: &str, no: &str, todo: &str) -> Che
 fn limit(what: &'static str, there: bool, todo: &str) -> Check {
     let (state, found) = if there { (State::Ok, "enforced") } else { (State::Weak, "not enforced") };
     Check { what, state, found: found.into(), todo: (!there).then(|| todo.into()) }
+}
+
+fn tmp(images: bool) -> Check {
+    let (state, found) = if images {
+        (State::Ok, "on disk, apart from memory")
+    } else {
+        (State::Weak, "in memory, on the function's account: less room than it says")
+    };
+    let todo = (!images).then(|| "load the modules: modprobe -a loop ext4".to_owned());
+    Check { what: "/tmp", state, found: found.into(), todo }
 }
 
 fn cgroups(mode: CgroupMode) -> Check {
@@ -145,6 +157,8 @@ mod tests {
             namespaces: there,
             seccomp: there,
             mount_api: there,
+            tmp_images: there,
+            tmp_throttle: there,
             missing: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use flint_model::Place;
-use flint_server::{Mode, Options, Secret};
+use flint_server::{Ceilings, Mode, Options, Secret};
 
 use crate::cli::{ServerFlags, Up};
 use crate::surroundings;
@@ -20,6 +20,16 @@ pub(super) fn run(flags: &Up) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What does not fit the number is refused with the rest that is too large.
+fn ceilings(flags: &ServerFlags, defaults: Ceilings) -> Ceilings {
+    let number = |value: Option<u64>, default| value.map_or(default, |n| u32::try_from(n).unwrap_or(u32::MAX));
+    Ceilings {
+        memory_mb: number(flags.max_memory, defaults.memory_mb),
+        ephemeral_mb: number(flags.max_tmp, defaults.ephemeral_mb),
+        timeout_s: number(flags.max_timeout.map(|span| span.as_secs()), defaults.timeout_s),
+    }
+}
+
 fn options(mode: Mode, flags: &ServerFlags) -> Options {
     let usual = match mode {
         Mode::Up => surroundings::DATA_OF_UP,
@@ -31,6 +41,8 @@ fn options(mode: Mode, flags: &ServerFlags) -> Options {
     Options {
         user: flags.user.unwrap_or(defaults.user),
         memory_budget_mb: flags.memory_budget.or(defaults.memory_budget_mb),
+        ceilings: ceilings(flags, defaults.ceilings),
+        parity: flags.parity,
         concurrency: flags.concurrency.unwrap_or(defaults.concurrency),
         idle_timeout: flags.idle_timeout.unwrap_or(defaults.idle_timeout),
         homes: surroundings::homes(),
