@@ -4,6 +4,7 @@
 //! Switchboard, encode. Each step is a file or a function of its own; [`request`] reads like this sentence.
 
 mod body;
+mod enduring;
 mod frames;
 mod guarded;
 mod heads;

@@ -3,7 +3,7 @@
 //! The models are written for a Java engine; we match with `regex-lite`, which is linear in the text. The few patterns
 //! that it can't express have a hand-written twin in [`special`]; a test goes through every pattern of the tables.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, PoisonError, RwLock};
 
 use regex_lite::Regex;
@@ -11,8 +11,13 @@ use regex_lite::Regex;
 /// Longer texts are not matched: what may be longer has no pattern that matters, and a length limit besides.
 const LONGEST: usize = 64 * 1024;
 
+/// Texts that are remembered for a pattern, and how long they may be. The same few names are sent again and again, and
+/// looking one up costs a hundredth of matching it.
+const KNOWN: usize = 1024;
+const KNOWN_LONGEST: usize = 256;
+
 enum Matcher {
-    Regex(Regex),
+    Regex(Regex, RwLock<HashSet<Box<str>>>),
     Special(fn(&str) -> bool),
     /// Can't be expressed. Everything passes; the operation has the last word.
     Open,
@@ -31,10 +36,28 @@ pub fn matches(pattern: &'static str, text: &str) -> bool {
         cache.entry(pattern).or_insert_with(|| Box::leak(Box::new(compile(pattern))))
     });
     match matcher {
-        Matcher::Regex(regex) => regex.is_match(text),
+        Matcher::Regex(regex, known) => remembered(known, text) || {
+            let matches = regex.is_match(text);
+            if matches && text.len() <= KNOWN_LONGEST {
+                remember(known, text);
+            }
+            matches
+        },
         Matcher::Special(special) => special(text),
         Matcher::Open => true,
     }
+}
+
+fn remembered(known: &RwLock<HashSet<Box<str>>>, text: &str) -> bool {
+    known.read().unwrap_or_else(PoisonError::into_inner).contains(text)
+}
+
+fn remember(known: &RwLock<HashSet<Box<str>>>, text: &str) {
+    let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= KNOWN {
+        known.clear();
+    }
+    known.insert(text.into());
 }
 
 /// Whether we can tell matches of `pattern`.
@@ -46,7 +69,7 @@ fn compile(pattern: &str) -> Matcher {
     if let Some(special) = special(pattern) {
         return Matcher::Special(special);
     }
-    Regex::new(&format!("^(?:{pattern})$")).map_or(Matcher::Open, Matcher::Regex)
+    Regex::new(&format!("^(?:{pattern})$")).map_or(Matcher::Open, |regex| Matcher::Regex(regex, RwLock::default()))
 }
 
 /// An alias's name, which must not look like a version: the one pattern with a look-ahead that requests meet.

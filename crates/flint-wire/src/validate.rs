@@ -19,7 +19,7 @@ const SHOWN: usize = 1024;
 /// Errors: the service's code for invalid values, 400, all violations in one message.
 pub fn check(service: &ServiceModel, shape: &Shape, doc: &Doc) -> Result<(), Fault> {
     let mut found = Vec::new();
-    members(shape, doc, "", &mut found);
+    members(shape, doc, None, &mut found);
     if found.is_empty() {
         return Ok(());
     }
@@ -28,9 +28,37 @@ pub fn check(service: &ServiceModel, shape: &Shape, doc: &Doc) -> Result<(), Fau
     Err(Fault::client(400, service.invalid_code, message))
 }
 
-fn members(shape: &Shape, doc: &Doc, path: &str, found: &mut Vec<String>) {
+/// Where a value stands. Put into words only for a report: most requests have nothing to report.
+#[derive(Clone, Copy)]
+struct Path<'a> {
+    above: Option<&'a Path<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Member(&'a str),
+    /// Counts from 1.
+    Item(usize),
+    Entry(&'a str),
+}
+
+impl std::fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(above) = self.above {
+            write!(f, "{above}.")?;
+        }
+        match self.step {
+            Step::Member(name) => f.write_str(&lower_first(name)),
+            Step::Item(index) => write!(f, "{index}.member"),
+            Step::Entry(key) => write!(f, "{key}.member"),
+        }
+    }
+}
+
+fn members(shape: &Shape, doc: &Doc, above: Option<&Path<'_>>, found: &mut Vec<String>) {
     for member in shape.members() {
-        let here = join(path, &lower_first(member.name));
+        let here = Path { above, step: Step::Member(member.name) };
         match doc.get(member.name) {
             Some(value) => check_value(member.shape, value, &here, found),
             None if member.required && member.place != Place::Payload => {
@@ -41,7 +69,7 @@ fn members(shape: &Shape, doc: &Doc, path: &str, found: &mut Vec<String>) {
     }
 }
 
-fn check_value(shape: &Shape, value: &Doc, path: &str, found: &mut Vec<String>) {
+fn check_value(shape: &Shape, value: &Doc, path: &Path<'_>, found: &mut Vec<String>) {
     if found.len() >= MOST {
         return;
     }
@@ -49,7 +77,7 @@ fn check_value(shape: &Shape, value: &Doc, path: &str, found: &mut Vec<String>) 
         report(&show(shape, value), path, &broken, found);
     }
     match (&shape.kind, value) {
-        (Kind::Structure(_), Doc::Map(_)) => members(shape, value, path, found),
+        (Kind::Structure(_), Doc::Map(_)) => members(shape, value, Some(path), found),
         (Kind::List(item), Doc::List(items)) if is_scalar(item.shape) => {
             let breaks = |value: &Doc| is_null(value) || !violations(item.shape, value).is_empty();
             let rule = items.iter().any(breaks).then(|| constraints(item.shape));
@@ -59,7 +87,7 @@ fn check_value(shape: &Shape, value: &Doc, path: &str, found: &mut Vec<String>) 
         }
         (Kind::List(item), Doc::List(items)) => {
             for (index, value) in items.iter().enumerate() {
-                let here = format!("{path}.{}.member", index + 1);
+                let here = Path { above: Some(path), step: Step::Item(index + 1) };
                 if is_null(value) {
                     report("Value null", &here, "Member must not be null", found);
                 } else {
@@ -80,7 +108,8 @@ fn check_value(shape: &Shape, value: &Doc, path: &str, found: &mut Vec<String>) 
                 }
             } else {
                 for (key, inner) in values {
-                    check_value(entries.value, inner, &format!("{path}.{key}.member"), found);
+                    let here = Path { above: Some(path), step: Step::Entry(key) };
+                    check_value(entries.value, inner, &here, found);
                 }
             }
         }
@@ -101,11 +130,12 @@ fn violations(shape: &Shape, value: &Doc) -> Vec<String> {
         _ => None,
     };
     if let Some(size) = size {
-        let above = shape.max.is_some_and(|max| size > max);
-        let below = shape.min.is_some_and(|min| size < min);
-        let (max, min) = bounds(shape);
-        broken.extend(above.then_some(max).flatten());
-        broken.extend(below.then_some(min).flatten());
+        if shape.max.is_some_and(|max| size > max) {
+            broken.extend(bounds(shape).0);
+        }
+        if shape.min.is_some_and(|min| size < min) {
+            broken.extend(bounds(shape).1);
+        }
     }
     if let Doc::Text(text) = value {
         broken.extend(shape.pattern.filter(|p| !pattern::matches(p, text)).map(pattern_rule));
@@ -150,7 +180,7 @@ fn enum_rule(shape: &Shape) -> String {
     format!("Member must satisfy enum value set: [{}]", shape.one_of.join(", "))
 }
 
-fn report(value: &str, path: &str, rule: &str, found: &mut Vec<String>) {
+fn report(value: &str, path: &Path<'_>, rule: &str, found: &mut Vec<String>) {
     if found.len() < MOST {
         found.push(format!("{value} at '{path}' failed to satisfy constraint: {rule}"));
     }
@@ -201,10 +231,6 @@ fn is_scalar(shape: &Shape) -> bool {
 
 fn is_null(value: &Doc) -> bool {
     *value == Doc::Null
-}
-
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 /// `KMSKeyArn` as `kMSKeyArn`, which is what the reference says.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -156,10 +156,13 @@ fn event_answer(event: Event) -> Answer {
     let mut answer = Response::new(Full::new(event.payload));
     let headers = answer.headers_mut();
     let mut set = |name: &'static str, value: &str| {
-        // A JSON document may hold line breaks between its tokens, a header may not.
-        let value: Vec<u8> = value.bytes().map(|b| if b < 0x20 || b == 0x7f { b' ' } else { b }).collect();
-        if let Ok(value) = HeaderValue::from_bytes(&value) {
-            headers.insert(name, value);
+        let value = HeaderValue::from_str(value).or_else(|_| {
+            // A JSON document may hold line breaks between its tokens, a header may not.
+            let value: Vec<u8> = value.bytes().map(|b| if b < 0x20 || b == 0x7f { b' ' } else { b }).collect();
+            HeaderValue::from_bytes(&value)
+        });
+        if let Ok(value) = value {
+            headers.insert(HeaderName::from_static(name), value);
         }
     };
     set("content-type", "application/json");

@@ -164,6 +164,8 @@ fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
 /// Limits, identity, user namespace, capabilities. Afterwards this process has no right over anything but its own.
 fn confine(confinement: &Confinement<'_>, proc: OwnedFd) -> Result<(), Failure> {
     process::set_hostname(confinement.hostname).at(Stage::Host)?;
+    // A function that is woken does not push the server off its processor: it runs when that one is done or another is free.
+    process::schedule_as_batch().at(Stage::Host)?;
     for (resource, most) in [
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_MEMLOCK, 64 << 10),

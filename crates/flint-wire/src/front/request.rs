@@ -10,6 +10,7 @@ use http::Request;
 use http::request::Parts;
 
 use super::body::{self, Arrived, Budget};
+use super::enduring::Enduring;
 use super::roll::Visit;
 use super::{FrontOptions, Limits, health, target};
 use crate::codec::{self, Answer, Incoming};
@@ -247,14 +248,13 @@ fn context(caller: &Verified, head: &Parts, request_id: RequestId, received: Tim
     }
 }
 
-/// Calls the operation on a task of its own: a caller who hangs up does not stop it half-way, and a panic in it ends
-/// this request alone.
+/// Calls the operation. A caller who hangs up does not stop it half-way, and a panic in it ends this request alone.
 async fn run(switchboard: Arc<Switchboard>, ctx: Ctx, call: &Call, input: Input) -> Result<Output, Fault> {
     let (service, operation) = (call.service.name, call.operation.name);
-    let task = tokio::spawn(async move { switchboard.call(&ctx, service, operation, input).await });
-    match task.await {
+    let work = async move { switchboard.call(&ctx, service, operation, input).await };
+    match Enduring::new(work).await {
         Ok(result) => result,
-        Err(error) => Err(codec::internal(format!("{service}.{operation}: {error}"))),
+        Err(_) => Err(codec::internal(format!("{service}.{operation} panicked"))),
     }
 }
 

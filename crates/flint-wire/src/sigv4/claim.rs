@@ -320,7 +320,10 @@ struct RequestDate {
 fn request_date(headers: &HeaderMap) -> Result<RequestDate, Refusal> {
     let missing = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.";
     let at = match single(headers, "x-amz-date")? {
-        Some(text) => time::parse_basic(text),
+        Some(text) => match time::parse_basic(text) {
+            Some(at) => return Ok(RequestDate { at, text: text.to_owned() }),
+            None => None,
+        },
         None => time::parse_date(single(headers, "date")?.ok_or_else(|| Refusal::incomplete(missing))?),
     };
     let at = at.ok_or_else(|| {

@@ -1,11 +1,14 @@
 //! Secrets, and the keys that are derived from them.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::{PoisonError, RwLock};
 
 use flint_base::Timestamp;
 use flint_kit::Principal;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
 
 use super::{ALGORITHM, TERMINATOR};
 
@@ -63,11 +66,40 @@ pub(crate) fn signature(secret: &SecretKey, date: &str, region: &str, service: &
     let day = date.get(..8).unwrap_or(date);
     let request = hex::encode(Sha256::digest(canonical.as_bytes()));
     let to_sign = format!("{ALGORITHM}\n{date}\n{day}/{region}/{service}/{TERMINATOR}\n{request}");
+    hex::encode(hmac(&signing_key(secret, day, region, service), to_sign.as_bytes()))
+}
+
+/// A secret's key for a day, a region and a service: four of the five HMACs of a signature, and the same for a day.
+struct SigningKey {
+    secret: SecretKey,
+    day: String,
+    region: String,
+    service: String,
+    key: [u8; 32],
+}
+
+/// How many are kept. The one that stands for keys that nobody has is kept like all others, so that an unknown key
+/// takes no longer than a bad signature.
+const KEPT: usize = 32;
+
+fn signing_key(secret: &SecretKey, day: &str, region: &str, service: &str) -> [u8; 32] {
+    static RECENT: RwLock<VecDeque<SigningKey>> = RwLock::new(VecDeque::new());
+    let fits = |kept: &&SigningKey| {
+        let same = kept.secret.0.as_bytes().ct_eq(secret.0.as_bytes());
+        bool::from(same) && kept.day == day && kept.region == region && kept.service == service
+    };
+    if let Some(kept) = RECENT.read().unwrap_or_else(PoisonError::into_inner).iter().find(fits) {
+        return kept.key;
+    }
     let key = hmac(format!("AWS4{}", secret.0).as_bytes(), day.as_bytes());
     let key = hmac(&key, region.as_bytes());
     let key = hmac(&key, service.as_bytes());
     let key = hmac(&key, TERMINATOR.as_bytes());
-    hex::encode(hmac(&key, to_sign.as_bytes()))
+    let (day, region, service) = (day.to_owned(), region.to_owned(), service.to_owned());
+    let mut recent = RECENT.write().unwrap_or_else(PoisonError::into_inner);
+    recent.truncate(KEPT - 1);
+    recent.push_front(SigningKey { secret: secret.clone(), day, region, service, key });
+    key
 }
 
 /// The SHA-256 of a payload as lower-case hex.

@@ -20,16 +20,14 @@ pub fn parse_basic(text: &str) -> Option<Timestamp> {
     if !shape {
         return None;
     }
-    let part = |from: usize, to: usize| &text[from..to];
-    Timestamp::parse_iso8601(&format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(0, 4),
-        part(4, 6),
-        part(6, 8),
-        part(9, 11),
-        part(11, 13),
-        part(13, 15)
-    ))
+    // Every request comes by here, so without the detour of a general parser.
+    let number = |from: usize, to: usize| bytes[from..to].iter().fold(0_i16, |n, b| n * 10 + i16::from(b - b'0'));
+    let small = |from: usize| i8::try_from(number(from, from + 2)).ok();
+    // A leap second is the second before it, as in ISO 8601 texts.
+    let second = small(13)?.min(if number(13, 15) == 60 { 59 } else { i8::MAX });
+    let at = jiff::civil::DateTime::new(number(0, 4), small(4)?, small(6)?, small(9)?, small(11)?, second, 0).ok()?;
+    let at = jiff::tz::Offset::UTC.to_timestamp(at).ok()?;
+    Some(Timestamp::from_millis(at.as_millisecond()))
 }
 
 /// Parses the value of a `Date` header: RFC 7231's form, or the basic form that some signers put there.
