@@ -233,8 +233,7 @@ impl Environment {
         let memory_used = self.peak(document.as_ref());
         let status = status_of(&ended, document.as_ref());
         let produced = ended.produced();
-        self.log.platform(Said::End { id, duration, produced, status });
-        self.log.platform(Said::Report(Report {
+        let report = Report {
             request_id: id,
             duration,
             billed_ms,
@@ -242,7 +241,8 @@ impl Environment {
             memory_used_mb: memory_used.mib_ceil().min(u64::from(self.spec.memory_mb)),
             init,
             status,
-        }));
+        };
+        self.log.platform_lines(&[Said::End { id, duration, produced, status }, Said::Report(report)]);
 
         let end = end_of(&ended);
         let reusable = matches!(ended, Ended::Ok(_) | Ended::Failed(_) | Ended::TooLarge { goes_on: true });

@@ -83,12 +83,19 @@ impl Log {
 
     /// Writes what the platform says. Not charged to the function's budget.
     pub(crate) fn platform(&self, event: Event<'_>) {
+        self.platform_lines(&[event]);
+    }
+
+    /// Several lines that follow each other.
+    pub(crate) fn platform_lines(&self, events: &[Event<'_>]) {
         let mut state = self.lock();
         let at = self.clock.now();
-        self.tell(event, at);
-        let Some(line) = events::render(event, self.logging, at) else { return };
-        state.tail.push(line.as_bytes());
-        state.batch.push(LogEvent { at, message: Bytes::from(line) });
+        for event in events {
+            self.tell(*event, at);
+            let Some(line) = events::render(*event, self.logging, at) else { continue };
+            state.tail.push(line.as_bytes());
+            state.batch.push(LogEvent { at, message: Bytes::from(line) });
+        }
         self.send(&mut state);
     }
 

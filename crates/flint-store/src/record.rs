@@ -22,7 +22,9 @@ pub enum Error {
 /// # Panics
 /// If `value` cannot be JSON (a map with keys that are not text): that is a mistake in the record's type.
 pub fn encode<T: Serialize + ?Sized>(version: u8, value: &T) -> Bytes {
-    let mut out = vec![version];
+    // What most records fit into without being moved.
+    let mut out = Vec::with_capacity(512);
+    out.push(version);
     serde_json::to_writer(&mut out, value).expect("a record type is JSON and a vector takes every write");
     out.into()
 }

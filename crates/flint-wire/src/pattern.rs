@@ -36,13 +36,15 @@ pub fn matches(pattern: &'static str, text: &str) -> bool {
         cache.entry(pattern).or_insert_with(|| Box::leak(Box::new(compile(pattern))))
     });
     match matcher {
-        Matcher::Regex(regex, known) => remembered(known, text) || {
-            let matches = regex.is_match(text);
-            if matches && text.len() <= KNOWN_LONGEST {
-                remember(known, text);
+        Matcher::Regex(regex, known) => {
+            remembered(known, text) || {
+                let matches = regex.is_match(text);
+                if matches && text.len() <= KNOWN_LONGEST {
+                    remember(known, text);
+                }
+                matches
             }
-            matches
-        },
+        }
         Matcher::Special(special) => special(text),
         Matcher::Open => true,
     }
