@@ -251,6 +251,26 @@ fn check_variables(variables: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Tags of one function (Lambda API Reference, `TagResource`).
+const TAGS_MAX: usize = 50;
+
+/// Prefixes that are no user's: the reference's own, and ours for settings, of which there are none yet.
+///
+/// Reference: Lambda Developer Guide, "Using tags on Lambda functions" (tag restrictions).
+const TAGS_RESERVED: [&str; 2] = ["aws:", "flint:"];
+
+/// Number and names of a function's tags. A name that looks like a setting and is none is refused, not kept and ignored.
+pub(crate) fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
+    if tags.len() > TAGS_MAX {
+        return Err(Error::InvalidParameter(format!("a function has at most {TAGS_MAX} tags")));
+    }
+    let is_reserved = |key: &&String| TAGS_RESERVED.iter().any(|p| key.to_ascii_lowercase().starts_with(p));
+    match tags.keys().find(is_reserved) {
+        Some(key) => Err(Error::InvalidParameter(format!("the tag {key:?} has a prefix that is reserved"))),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,6 +317,15 @@ mod tests {
         check(with_variable("AWS_REGION", "v"), "Reserved keys used in this request: AWS_REGION");
         check(with_variable("BIG", &"x".repeat(4096)), "exceeded the 4KB limit");
         check(with_variable("NUL", "a\0b"), "NUL");
+    }
+
+    #[test]
+    fn tags_that_are_no_users_are_refused() {
+        let tags = |key: &str| check_tags(&[(key.to_owned(), String::new())].into());
+        assert!(tags("team").is_ok() && tags("awsome").is_ok() && tags("x:aws:").is_ok());
+        assert!(tags("aws:cloudformation:stack-name").is_err() && tags("Flint:walls").is_err());
+        let many = |count: usize| check_tags(&(0..count).map(|n| (n.to_string(), String::new())).collect());
+        assert!(many(50).is_ok() && many(51).is_err());
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) async fn create_function(
     config.layers = layers::uses(engine, &ctx.place, &layers, &[])?;
     let unavailable = |e: flint_runtime::Unavailable| Error::InvalidParameter(e.to_string());
     engine.catalog.resolve(&config.runtime, engine.options.runtimes).map_err(unavailable)?;
+    rules::check_tags(&input.tags)?;
     let no_code = || Error::InvalidParameter("Please provide a source for function code.".to_owned());
     let archive = input.code.zip_file.ok_or_else(no_code)?;
     let (package, code) = engine.code.add(archive.0).await?;

@@ -10,12 +10,10 @@ use crate::error::Error;
 use crate::function::Live;
 use crate::keys;
 use crate::ops::function_ref;
+use crate::rules;
 
 /// Concurrency that reservations must leave to everyone else (Lambda Developer Guide, "Configuring reserved concurrency").
 const UNRESERVED_MIN: u64 = 100;
-
-/// Tags of one function (Lambda API Reference, `TagResource`).
-const TAGS_MAX: usize = 50;
 
 /// Lambda quotas: "Function and layer storage" and the sizes of a deployment package.
 const TOTAL_CODE_SIZE: u64 = 80_530_636_800;
@@ -26,10 +24,7 @@ pub(crate) async fn tag_resource(engine: &Engine, ctx: &Ctx, input: api::TagsInp
     let named = tagged(&input.resource)?;
     change(engine, ctx, &named, |live| {
         live.head.tags.extend(input.tags);
-        if live.head.tags.len() > TAGS_MAX {
-            return Err(Error::InvalidParameter(format!("a function has at most {TAGS_MAX} tags")));
-        }
-        Ok(())
+        rules::check_tags(&live.head.tags)
     })
     .await
 }
