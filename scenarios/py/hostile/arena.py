@@ -6,7 +6,6 @@ Every case ends with `Arena.settled`: the peer has answered and the host is as i
 import json
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
@@ -21,6 +20,13 @@ PEER_LIMIT_S = 5
 
 # The first of the host's ids that sandboxes have.
 UIDS_FROM = 1_900_000_000
+
+# Kinds of which there may be fewer than before, and the descriptors by which pools of the server may have filled.
+COUNTED = ("processes", "namespaces", "loops", "shared memory")
+POOLS = 64
+
+# In the names of this run's things on the host: others may run the same beside it.
+MARK = "hostile-" + secrets.token_hex(4)
 
 # What the controls may take.
 CONTROL_MEMORY = 2 << 30
@@ -91,6 +97,7 @@ class Arena:
         }
         self.ask_peer()
         self.before = self.state()
+        self.descriptors = sum(self.host.descriptors().values())
 
     # --- functions
 
@@ -121,26 +128,26 @@ class Arena:
             "namespaces": len(self.host.namespaces()), "name": os.uname().nodename,
             "core_pattern": Path("/proc/sys/kernel/core_pattern").read_text(),
             "shared memory": foreign_segments(),
-            "shm": sorted(n for n in os.listdir("/dev/shm") if n.startswith("hostile")),
+            "shm": sorted(n for n in os.listdir("/dev/shm") if n.startswith(MARK)),
         }
 
-    def settled(self, seconds=10, beyond=None):
+    def settled(self, seconds=10):
         """The peer answers and the host is as before, once functions are deleted."""
         self.ask_peer()
-        wanted = {**self.before, **(beyond or {})}
-
-        def same():
-            now = self.state()
-            return now == wanted or (now["processes"] <= wanted["processes"] and {
-                **now, "processes": 0, "namespaces": 0, "loops": 0} == {
-                **wanted, "processes": 0, "namespaces": 0, "loops": 0} and now["loops"] <= wanted["loops"])
-
-        flint.until(same, seconds, lambda: f"the host is as before: {self.difference(wanted)}", every=0.05)
+        flint.until(lambda: not self.difference(), seconds, lambda: f"the host is as before: {self.difference()}", every=0.05)
         assert self.server.process.poll() is None, "the server lives"
 
-    def difference(self, wanted):
+    def difference(self):
+        """What was, and what is, where it is not the same; of processes and the like there may be fewer."""
         now = self.state()
-        return {key: (wanted[key], now[key]) for key in wanted if wanted[key] != now[key]}
+        worse = lambda key: now[key] > self.before[key] if key in COUNTED else now[key] != self.before[key]  # noqa: E731
+        return {key: (self.before[key], now[key]) for key in now if worse(key)}
+
+    def descriptors_settle(self):
+        """After all cases the server and the spawner hold no more descriptors than their pools explain."""
+        grown = lambda: sum(self.host.descriptors().values()) - self.descriptors  # noqa: E731
+        flint.until(lambda: grown() <= POOLS, 20, lambda: f"descriptors settle: {self.descriptors}, +{grown()}", every=0.2)
+        flint.figure("hostile_descriptors_grown", grown())
 
     def memory(self):
         """Proportional set size of the server, in MiB."""
@@ -191,7 +198,7 @@ class Cage:
     """A cgroup with limits for memory and processes, in whatever version this host has them."""
 
     def __init__(self, memory, pids=CONTROL_PIDS):
-        self.name = "hostile-control-" + secrets.token_hex(6)
+        self.name = f"{MARK}-{secrets.token_hex(6)}"
         self.folders = []
         for controller, settings in (
             ("memory", {"memory.limit_in_bytes": memory, "memory.max": memory}), ("pids", {"pids.max": pids}),
@@ -310,6 +317,7 @@ def compare(arena, area, facts, control_facts=None, **settings):
 def check(one, results):
     """Decides a case of `attempts` by what `compare` found."""
     inside, control = results[one.name]
+    print(f"{one}: inside {inside}, control {control}"[:400])
     held = {"refused": True, "worked": False}.get(inside[0])
     fired, why = {"worked": True}.get(control[0], False), one.no_control
     if one.no_control:
@@ -318,6 +326,3 @@ def check(one, results):
         fired, why = None, f"this kernel or host has no such thing ({control[1]})"
     decide(repr(one), held, fired, why, f"inside {inside}, control {control}", one.hole)
 
-
-def free_space(path):
-    return shutil.disk_usage(path).free

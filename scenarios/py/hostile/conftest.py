@@ -21,7 +21,9 @@ def hostile_server(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def arena(hostile_server, tmp_path_factory):
-    return arenas.Arena(hostile_server, tmp_path_factory.mktemp("arena"))
+    made = arenas.Arena(hostile_server, tmp_path_factory.mktemp("arena"))
+    yield made
+    made.descriptors_settle()
 
 
 @pytest.fixture

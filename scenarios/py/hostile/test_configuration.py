@@ -94,7 +94,7 @@ def newline(arena):
 def log_group(arena):
     tried = Try(arena, LoggingConfig={"LogGroup": "../../../../escaped"})
     data = Path(arena.server.data)
-    strays = [path for base in (data.parent, data.parent.parent, Path("/"), Path("/tmp")) for path in base.glob("escaped*")]
+    strays = [path for base in (data.parent, data.parent.parent, Path("/"), Path("/tmp")) for path in base.glob("escaped")]
     return (tried.refused or tried.runs) and not strays, (tried, strays)
 
 

@@ -18,7 +18,7 @@ REMOVE = 0
 def results(arena):
     libc = ctypes.CDLL(None, use_errno=True)
     key = secrets.randbits(30) | 1
-    name, text = "hostile-" + secrets.token_hex(6), secrets.token_hex(16)
+    name, text = f"{arenas.MARK}-{secrets.token_hex(6)}", secrets.token_hex(16)
     shared = Path("/dev/shm") / name
     # The host's own objects, open to all: the namespaces are the wall and not their modes.
     segment, queue = libc.shmget(key, 4096, 0o1666), libc.msgget(key, 0o1666)

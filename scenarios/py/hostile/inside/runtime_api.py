@@ -323,10 +323,10 @@ def _(facts):
     with socket.create_connection(api(facts), timeout=5) as own:
         own.sendall(both)
         first = hear(own)
+        if facts.get("control"):
+            return status(first) == 202, "it took what came as one"
         second = first.partition(b"\r\n\r\n")[2].partition(b"}")[2] or hear(own)
     assert status(first) == 202, first
-    if facts.get("control"):
-        return True, "it took what came as one"
     return 200 <= status(second) < 300, second[:100].decode("latin-1")
 
 
