@@ -144,3 +144,43 @@ def test_answers_have_variables_only_where_the_reference_has(shared, functions, 
     assert value not in json.dumps(functions.list_aliases(FunctionName=name)["Aliases"])
     versions = functions.list_versions_by_function(FunctionName=name)["Versions"]
     assert versions[0]["Environment"]["Variables"] == {"TOKEN": value}
+
+
+def bend(data, *words):
+    """Changes the store of a stopped server, and gives what that made back to its owner."""
+    program = Path(flint.BINARY).with_name("bend")
+    subprocess.run([program, data, *words], check=True, timeout=60)
+    owner = data.stat().st_uid
+    for path in data.rglob("*"):
+        os.chown(path, owner, owner, follow_symlinks=False)
+
+
+def test_what_is_bent_or_anothers_is_refused_and_the_rest_goes_on(data):
+    values = {name: secret() for name in ("flipped", "swapped", "whole")}
+    server = flint.Server(data).start()
+    for name, value in values.items():
+        server.create(server.client("lambda"), name, SOURCE, Environment={"Variables": {"TOKEN": value}}, Publish=True)
+    server.stop()
+    bend(data, "flip", "flipped")
+    bend(data, "swap", "swapped", "whole")
+    with server.start():
+        client = server.client("lambda")
+        for name in ("flipped", "swapped"):
+            shown = client.get_function_configuration(FunctionName=name)["Environment"]
+            assert shown["Error"]["ErrorCode"] == "KMSInvalidStateException" and "Variables" not in shown, shown
+            for refused in [lambda: client.invoke(FunctionName=name), lambda: client.publish_version(FunctionName=name, Description="x")]:
+                with pytest.raises(botocore.exceptions.ClientError) as error:
+                    refused()
+                assert error.value.response["Error"]["Code"] == "KMSInvalidStateException", error.value
+                assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 502
+                assert not any(value in str(error.value) for value in values.values())
+            assert name in server.log.read_text(), "the operator is told which"
+            # Another setting is no harm, and none to what is sealed; new variables mend it, if its data key is its own.
+            client.update_function_configuration(FunctionName=name, Timeout=5)
+            assert "Error" in client.get_function_configuration(FunctionName=name)["Environment"]
+        assert flint.invoke(client, "whole", values["whole"]).json == [len(values["whole"]), True]
+        assert flint.invoke(client, "flipped:1", values["flipped"]).json == [len(values["flipped"]), True], "the version is whole"
+        value = secret()
+        client.update_function_configuration(FunctionName="flipped", Environment={"Variables": {"TOKEN": value}})
+        assert flint.invoke(client, "flipped", value).json == [len(value), True]
+        assert traces(server, set().union(*map(spellings, [*values.values(), value]))) == []

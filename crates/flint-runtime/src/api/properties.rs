@@ -244,7 +244,7 @@ async fn statuses(api: &Arc<Api>, bytes: &[u8]) -> Vec<u16> {
         let _ = read.read_to_end(&mut answer).await;
         answer
     };
-    let ((), answer) = tokio::join!(serve_one(api.clone(), theirs), talk);
+    let ((), answer) = tokio::join!(serve_one(api.clone(), theirs, 16 * 1024), talk);
     let text = String::from_utf8_lossy(&answer);
     text.split("HTTP/1.1 ").skip(1).map(|part| part[..3].parse().expect("a status")).collect()
 }

@@ -28,8 +28,11 @@ const CONNECTIONS: usize = 64;
 /// Connections that a sandbox may make in a second; a runtime that makes a new one for each request makes about two a call.
 const PER_SECOND: u32 = 1000;
 
-/// Request heads and the chunks in which bodies are read.
+/// Request heads and the chunks in which bodies are read: of the first connections, which are the runtime's and its
+/// extensions', and of all further ones, so that a sandbox can't make the server hold 16 MiB of half heads.
 const BUFFER: usize = 256 * 1024;
+const BUFFERED: usize = 12;
+const SMALL_BUFFER: usize = 16 * 1024;
 
 /// A runtime may report this much about an init that failed.
 const INIT_ERROR_LIMIT: usize = 1024 * 1024;
@@ -53,9 +56,10 @@ pub(crate) async fn serve(api: Arc<Api>, listener: TcpListener) {
             Ok((stream, _)) => {
                 let _ = stream.set_nodelay(true);
                 api.touched();
+                let buffer = if slots.available_permits() >= CONNECTIONS - BUFFERED { BUFFER } else { SMALL_BUFFER };
                 let api = api.clone();
                 connections.spawn(async move {
-                    serve_one(api, stream).await;
+                    serve_one(api, stream, buffer).await;
                     drop(slot);
                 });
             }
@@ -92,7 +96,7 @@ impl Pace {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve_one<S>(api: Arc<Api>, stream: S)
+pub(super) async fn serve_one<S>(api: Arc<Api>, stream: S, buffer: usize)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -101,7 +105,7 @@ where
         async move { Ok::<_, Infallible>(handle(&api, request).await) }
     });
     let served = hyper::server::conn::http1::Builder::new()
-        .max_buf_size(BUFFER)
+        .max_buf_size(buffer)
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = served {
