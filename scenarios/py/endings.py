@@ -32,6 +32,9 @@ def handler(event, context):
         return "x" * 6_300_000
     elif end == "not_json":
         return {1, 2}
+    elif end == "hang_up":
+        time.sleep(0.4)
+        os._exit(1)
     elif end == "fork":
         for _ in range(3):
             if os.fork() == 0:

@@ -4,8 +4,11 @@ import concurrent.futures
 import random
 import zlib
 
+import pytest
+
 import endings
 import flint
+import wire
 
 COUNT = 200
 INIT_TIMEOUTS = 4
@@ -16,7 +19,7 @@ def plan(seed):
     """What each of the cold starts does: the ending and the source."""
     inits = [("init_error", endings.INIT_ERROR), ("init_exit", endings.INIT_EXIT)] * 10
     slow = [("init_timeout", endings.INIT_TIMEOUT)] * INIT_TIMEOUTS
-    handler = ["ok", "raise", "exit", "crash", "killed", "oom", "oversize", "fork", "timeout"]
+    handler = ["ok", "raise", "exit", "crash", "killed", "oom", "oversize", "fork", "timeout", "hang_up"]
     rest = [(handler[n % len(handler)], endings.SOURCE) for n in range(COUNT - len(inits) - len(slow))]
     # One in a function that is the last of its kind: a timeout takes a second, so keep their share.
     acts = inits + slow + rest
@@ -81,6 +84,12 @@ def calm(host):
 def act(server, client, name, ending, source):
     """One function, one cold start, its ending."""
     server.create(client, name, source, Timeout=1 if "timeout" in ending else 15, MemorySize=128)
+    if ending == "hang_up":
+        # The function goes on for a moment and then ends its process.
+        request = wire.Request(server, "POST", f"/2015-03-31/functions/{name}/invocations", b'{"end": "hang_up"}')
+        with pytest.raises(TimeoutError):
+            request.sign().send(timeout=0.15)
+        return
     answer = flint.invoke(client, name, {"end": ending}, tail=False)
     fine = ending in ("ok", "fork")
     assert (answer.error is None) == fine, (ending, answer)

@@ -54,8 +54,8 @@ impl Holdings {
     }
 }
 
-/// Folders of the data directory that are there to grow: logs, and the records of the store with the journal.
-const STORES: [&str; 2] = ["logs", "store"];
+/// What is there to grow in the data directory: the logs of functions, and the store of records with its log and index.
+const STORES: [&str; 3] = ["logs", "log", "state.redb"];
 
 impl Host {
     pub fn new(data: &Path, [server, spawner]: [u32; 2]) -> Result<Self> {

@@ -35,8 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const INIT: &str = "import os\nif os.urandom(1)[0] & 1: os._exit(7)\nimport nothing_of_that_name\n";
 const TIMEOUT: &str = "import os, time\ndef handler(event, context):\n    for _ in range(3):\n        if os.fork() == 0:\n            \
     os.setsid()\n    time.sleep(60)\n";
-const MEMORY: &str =
-    "import os\ndef handler(event, context):\n    hoard = []\n    while True: hoard.append(os.urandom(1 << 20))\n";
+const MEMORY: &str = "def handler(event, context):\n    hoard = []\n    while True: hoard.append(b'x' * (1 << 20))\n";
 const ABORT: &str = "import os, time\ndef handler(event, context):\n    time.sleep(0.05)\n    \
     if event['n'] % 3 == 1: os._exit(3)\n    return event\n";
 
