@@ -29,7 +29,7 @@ POST = b"POST /_flint/health HTTP/1.1"
 FUNCTIONS = "/2015-03-31/functions"
 
 RUNS = 5
-CALLS = 60
+CALLS = 150
 SLOW = 500
 
 
