@@ -301,6 +301,17 @@ class Watch:
         return self.peak - self.start
 
 
+def below(folder):
+    """(path, bytes) of everything below a folder that the server changes meanwhile."""
+    for base, folders, names in os.walk(folder):
+        for name in folders + names:
+            path = Path(base, name)
+            try:
+                yield path, path.lstat().st_size
+            except FileNotFoundError:
+                continue
+
+
 def inside_files():
     return {path.name: path.read_text() for path in INSIDE.glob("*.py")}
 
