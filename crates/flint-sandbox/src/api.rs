@@ -10,6 +10,7 @@ use std::time::Duration;
 use flint_model::ByteCount;
 
 use crate::error::Stage;
+use crate::walls::Walls;
 
 /// Where the Runtime API listens inside every sandbox.
 pub const RUNTIME_API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
@@ -122,6 +123,8 @@ pub struct Launch {
     pub open_files: u64,
     /// Host name inside, at most 64 bytes.
     pub hostname: String,
+    /// All of them, but in a bench.
+    pub walls: Walls,
 }
 
 impl Launch {
@@ -142,6 +145,7 @@ impl Launch {
             tmp_inodes: 32_768,
             open_files: 1024,
             hostname: "sandbox".to_owned(),
+            walls: Walls::default(),
         }
     }
 }

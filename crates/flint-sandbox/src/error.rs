@@ -114,6 +114,7 @@ stages! {
     Exec = 21, "execve";
     Lifeline = 22, "checking that the spawner lives";
     Enter = 23, "entering the root file system";
+    Landlock = 24, "restricting files by Landlock";
 }
 
 impl fmt::Display for Stage {

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod sandbox;
 pub mod sandboxes;
 pub mod spawner;
+pub mod walls;
 
 mod cgroup;
 mod codec;
@@ -30,3 +31,4 @@ pub use probe::{Capabilities, CgroupMode, probe};
 pub use sandbox::{Reach, Sandbox};
 pub use sandboxes::Sandboxes;
 pub use spawner::SpawnerChannel;
+pub use walls::{Wall, Walls};

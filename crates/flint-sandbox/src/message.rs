@@ -7,6 +7,7 @@ use std::ffi::CStr;
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::Stage;
+use crate::walls::Walls;
 
 /// Files that one root may have, and their bytes together.
 pub const MAX_ROOT_FILES: usize = 4096;
@@ -49,6 +50,7 @@ pub struct LaunchRequest<'a> {
     /// A descriptor of the code directory travels beside the message, then one of the layer directory.
     pub has_code: bool,
     pub has_layer: bool,
+    pub walls: Walls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +156,10 @@ fn decode_launch<'a>(r: &mut Reader<'a>) -> Result<LaunchRequest<'a>, Malformed>
         open_files: r.u64()?,
         has_code: r.u8()? != 0,
         has_layer: r.u8()? != 0,
+        #[cfg(feature = "bench")]
+        walls: Walls::from_bits(r.u8()?),
+        #[cfg(not(feature = "bench"))]
+        walls: Walls::default(),
     };
     if launch.hostname.len() > 64 { Err(Malformed) } else { Ok(launch) }
 }
@@ -221,6 +227,8 @@ pub fn encode_launch(id: u64, slot: u32, launch: &crate::api::Launch) -> Vec<u8>
     w.u64(launch.open_files);
     w.u8(u8::from(launch.code.is_some()));
     w.u8(u8::from(!launch.layers.is_empty()));
+    #[cfg(feature = "bench")]
+    w.u8(launch.walls.bits());
     w.finish()
 }
 

@@ -10,11 +10,12 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::filter::{self, Program};
-use super::{proc, root};
+use super::{landlock, proc, root};
 use crate::api::INSIDE_ID;
 use crate::error::Stage;
 use crate::message::{At as _, Failure, Status, UnpackRequest};
 use crate::sys::{fds, monotonic_ns, mount, process};
+use crate::walls::{Wall, Walls};
 
 /// What every child of the spawner goes through.
 pub struct Confinement<'a> {
@@ -30,6 +31,11 @@ pub struct Confinement<'a> {
     pub lifeline: (RawFd, RawFd),
     pub open_files: u64,
     pub hostname: &'a [u8],
+    /// None where the kernel has no Landlock.
+    pub landlock: Option<landlock::Abi>,
+    /// The trees inside and what may be done in them.
+    pub rules: &'static [landlock::Rule],
+    pub walls: Walls,
 }
 
 /// A function's sandbox.
@@ -99,7 +105,8 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
     }
     .at(Stage::Tmp)?;
     mount::mount_new(c"tmpfs", c"/dev/shm", flags | libc::MS_NOEXEC, &plan.shm_options).at(Stage::Tmp)?;
-    proc::mount(procs.inside, plan.survey, &plan.sizes).at(Stage::Proc)?;
+    let covers = confinement.walls.stand(Wall::Proc).then_some((plan.survey, plan.sizes.as_c_str()));
+    proc::mount(procs.inside, covers).at(Stage::Proc)?;
     stamps[3] = monotonic_ns();
     confine(confinement, procs.maps)?;
 
@@ -116,7 +123,9 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
 fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {
     // The spawner ignores the end of its children; init has to hear of it.
     process::reset_signals();
-    filter::install(plan.filters).at(Stage::Filter)?;
+    if plan.confinement.walls.stand(Wall::Filter) {
+        filter::install(plan.filters).at(Stage::Filter)?;
+    }
     stamps[4] = monotonic_ns();
     // SAFETY: one thread; both sides leave through functions that do not return.
     match unsafe { process::fork() }.at(Stage::Fork)? {
@@ -158,47 +167,73 @@ fn join(confinement: &Confinement<'_>) -> Result<(), Failure> {
         fds::write_all(tasks.as_raw_fd(), b"0").at(Stage::Join)?;
     }
     process::set_ns(confinement.net, libc::CLONE_NEWNET).at(Stage::Net)?;
-    process::unshare(libc::CLONE_NEWCGROUP).at(Stage::Join)
+    if confinement.walls.stand(Wall::Namespaces) {
+        process::unshare(libc::CLONE_NEWCGROUP).at(Stage::Join)?;
+    }
+    Ok(())
 }
 
-/// Limits, identity, user namespace, capabilities. Afterwards this process has no right over anything but its own.
+/// Limits, identity, user namespace, capabilities, files. Afterwards this process has no right over anything but its own.
 fn confine(confinement: &Confinement<'_>, proc: OwnedFd) -> Result<(), Failure> {
-    process::set_hostname(confinement.hostname).at(Stage::Host)?;
+    let walls = confinement.walls;
+    if walls.stand(Wall::Namespaces) {
+        process::set_hostname(confinement.hostname).at(Stage::Host)?;
+    }
     // A function that is woken does not push the server off its processor: it runs when that one is done or another is free.
     process::schedule_as_batch().at(Stage::Host)?;
-    for (resource, most) in [
-        (libc::RLIMIT_CORE, 0),
-        (libc::RLIMIT_MEMLOCK, 64 << 10),
-        (libc::RLIMIT_MSGQUEUE, 819_200),
-        (libc::RLIMIT_RTPRIO, 0),
-        (libc::RLIMIT_NICE, 0),
-        (libc::RLIMIT_SIGPENDING, 1024),
-    ] {
-        process::limit_resource(resource, most).at(Stage::Host)?;
+    if walls.stand(Wall::Limits) {
+        limit_resources().at(Stage::Host)?;
     }
     process::become_user(confinement.uid, confinement.gid).at(Stage::Identity)?;
-    process::unshare(libc::CLONE_NEWUSER).at(Stage::UserNamespace)?;
-    // Only a dumpable process owns the files through which it sets its maps.
-    process::prctl(libc::PR_SET_DUMPABLE, 1).at(Stage::UserNamespace)?;
-    let map = |id: u32| format!("{INSIDE_ID} {id} 1");
-    let dir = proc.as_raw_fd();
-    fds::put(dir, c"self/setgroups", "deny").at(Stage::UserNamespace)?;
-    fds::put(dir, c"self/uid_map", &map(confinement.uid)).at(Stage::UserNamespace)?;
-    fds::put(dir, c"self/gid_map", &map(confinement.gid)).at(Stage::UserNamespace)?;
-    // When the whole host runs out of memory, functions go before the server.
-    fds::put(dir, c"self/oom_score_adj", "500").at(Stage::UserNamespace)?;
+    if walls.stand(Wall::Limits) {
+        process::own_keyring().at(Stage::Identity)?;
+    }
+    if walls.stand(Wall::User) {
+        enter_user_namespace(confinement, proc.as_raw_fd()).at(Stage::UserNamespace)?;
+    }
     drop(proc);
-    process::limit_bounding_set(0).at(Stage::Capabilities)?;
-    process::limit_capabilities(0).at(Stage::Capabilities)?;
+    if walls.stand(Wall::Capabilities) {
+        process::limit_bounding_set(0).at(Stage::Capabilities)?;
+        process::limit_capabilities(0).at(Stage::Capabilities)?;
+    }
     process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at(Stage::Capabilities)?;
     // Init is a copy of the spawner: nobody inside may look into it.
     process::prctl(libc::PR_SET_DUMPABLE, 0).at(Stage::Capabilities)?;
+    if let Some(abi) = confinement.landlock.filter(|_| walls.stand(Wall::Landlock)) {
+        landlock::restrict(abi, confinement.rules).at(Stage::Landlock)?;
+    }
     process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong).at(Stage::Lifeline)?;
     // The spawner may have died before that took effect.
     match fds::poll_one(confinement.lifeline.0, libc::POLLIN, 0).at(Stage::Lifeline)? {
         0 => Ok(()),
         _ => Err(Failure { stage: Stage::Lifeline, errno: libc::EPIPE }),
     }
+}
+
+fn limit_resources() -> io::Result<()> {
+    [
+        (libc::RLIMIT_CORE, 0),
+        (libc::RLIMIT_MEMLOCK, 64 << 10),
+        (libc::RLIMIT_MSGQUEUE, 819_200),
+        (libc::RLIMIT_RTPRIO, 0),
+        (libc::RLIMIT_NICE, 0),
+        (libc::RLIMIT_SIGPENDING, 1024),
+    ]
+    .into_iter()
+    .try_for_each(|(resource, most)| process::limit_resource(resource, most))
+}
+
+/// `proc` is a writable one of this pid namespace.
+fn enter_user_namespace(confinement: &Confinement<'_>, proc: RawFd) -> io::Result<()> {
+    process::unshare(libc::CLONE_NEWUSER)?;
+    // Only a dumpable process owns the files through which it sets its maps.
+    process::prctl(libc::PR_SET_DUMPABLE, 1)?;
+    let map = |id: u32| format!("{INSIDE_ID} {id} 1");
+    fds::put(proc, c"self/setgroups", "deny")?;
+    fds::put(proc, c"self/uid_map", &map(confinement.uid))?;
+    fds::put(proc, c"self/gid_map", &map(confinement.gid))?;
+    // When the whole host runs out of memory, functions go before the server.
+    fds::put(proc, c"self/oom_score_adj", "500")
 }
 
 /// Leaves 0 (null), 1, 2 (pipes) and 3 (status) open, nothing else.

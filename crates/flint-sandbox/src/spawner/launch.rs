@@ -8,12 +8,13 @@ use super::child::{self, Confinement, Plan, UnpackPlan};
 use super::ext4::Size;
 use super::slot::Answer;
 use super::tmp::{Tmp, WRITE_RATE};
-use super::{Spawner, root};
+use super::{Spawner, landlock, root};
 use crate::cgroup::{Limits, Roles};
 use crate::error::Stage;
 use crate::message::{At as _, Failure, LaunchRequest, Reply, UnpackRequest};
 use crate::sys::process::{Clone3, Forked};
 use crate::sys::{fds, monotonic_ns, mount, process};
+use crate::walls::{Wall, Walls};
 
 /// Smallest memory limit: below it not even the set-up succeeds.
 const LEAST_MEMORY: u64 = 4 << 20;
@@ -73,6 +74,9 @@ impl Spawner {
                 lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
                 open_files: launch.open_files,
                 hostname: launch.hostname,
+                landlock: self.landlock,
+                rules: landlock::FUNCTION,
+                walls: launch.walls,
             },
             code: code.map(|fd| fd.as_raw_fd()),
             layer: layer.map(|fd| fd.as_raw_fd()),
@@ -99,7 +103,7 @@ impl Spawner {
             cloned_ns: monotonic_ns(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(cgroup, child::run, &plan)?;
+        let (pid, pidfd) = clone_into(cgroup, launch.walls, child::run, &plan)?;
         slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
     }
@@ -134,6 +138,9 @@ impl Spawner {
                 lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
                 open_files: 256,
                 hostname: b"unpack",
+                landlock: self.landlock,
+                rules: landlock::UNPACK,
+                walls: Walls::default(),
             },
             archive: archive.as_raw_fd(),
             staging: tree.as_raw_fd(),
@@ -141,7 +148,7 @@ impl Spawner {
             filters: self.filters.unpack(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
-        let (pid, pidfd) = clone_into(cgroup, child::run_unpack, &plan)?;
+        let (pid, pidfd) = clone_into(cgroup, Walls::default(), child::run_unpack, &plan)?;
         slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
@@ -159,10 +166,16 @@ fn clone_directory(fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
 }
 
 /// Clones a child into namespaces of its own, and into `cgroup`. It enters its root by itself.
-fn clone_into<T>(cgroup: Option<RawFd>, child: extern "C" fn(&T) -> !, plan: &T) -> Result<(u32, OwnedFd), Failure> {
-    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+fn clone_into<T>(
+    cgroup: Option<RawFd>,
+    walls: Walls,
+    child: extern "C" fn(&T) -> !,
+    plan: &T,
+) -> Result<(u32, OwnedFd), Failure> {
+    let own = libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
+    let flags = if walls.stand(Wall::Namespaces) { own as u64 } else { 0 };
     // SAFETY: the spawner has one thread; the child runs `child`, which does not return.
-    match unsafe { process::clone3(&Clone3 { flags: flags as u64, cgroup }) }.at(Stage::Clone)? {
+    match unsafe { process::clone3(&Clone3 { flags, cgroup }) }.at(Stage::Clone)? {
         Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
         Forked::Child => child(plan),
     }

@@ -9,11 +9,13 @@
 //!
 //! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `proc` (what `/proc` shows),
 //! `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of a launch), `child` (the steps
-//! between `clone3` and `execve`), `filter` (system calls).
+//! between `clone3` and `execve`), `landlock` and `filter` (files and
+//! system calls).
 
 mod child;
 mod ext4;
 mod filter;
+mod landlock;
 mod launch;
 mod proc;
 mod root;
@@ -126,6 +128,7 @@ struct Spawner {
     /// (read end, write end): the read end shows end of file once the spawner is gone.
     lifeline: (OwnedFd, OwnedFd),
     survey: proc::Survey,
+    landlock: Option<landlock::Abi>,
     roots: Vec<root::Root>,
     unpack_root: Option<OwnedFd>,
     slots: slot::Slots,
@@ -184,6 +187,7 @@ impl Spawner {
                 tops,
                 filters,
                 survey,
+                landlock: landlock::Abi::detect(),
                 uids,
                 service: (options.service_uid, options.service_gid),
                 host_mounts,

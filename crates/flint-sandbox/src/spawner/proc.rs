@@ -193,14 +193,14 @@ fn text(text: String) -> CString {
     CString::new(text).expect("numbers and literals hold no NUL")
 }
 
-/// Puts a fresh, read-only `/proc` of this pid namespace into a sandbox that is being made, and covers it; `sizes` is its
-/// generated directory.
-pub fn mount(proc: OwnedFd, survey: &Survey, sizes: &CStr) -> io::Result<()> {
-    let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC | mount::RDONLY;
+/// Puts a fresh, read-only `/proc` of this pid namespace into a sandbox that is being made, and covers it; the path is that
+/// of the generated files.
+pub fn mount(proc: OwnedFd, covers: Option<(&Survey, &CStr)>) -> io::Result<()> {
     mount::attach(proc.as_raw_fd(), libc::AT_FDCWD, c"/proc")?;
+    let Some((survey, sizes)) = covers else { return Ok(()) };
     // The spawner writes to this file system by a descriptor of its own; in here it is read-only from now on.
     let generated = fds::open(SIZES, libc::O_PATH | libc::O_NOFOLLOW)?;
-    mount::set_attributes(generated.as_raw_fd(), attributes)?;
+    mount::set_attributes(generated.as_raw_fd(), mount::RDONLY)?;
     let sizes = fds::open(sizes, libc::O_PATH | libc::O_NOFOLLOW)?;
     for file in GENERATED {
         cover(sizes.as_raw_fd(), file, proc.as_raw_fd(), file)?;

@@ -178,6 +178,18 @@ pub fn raise_descriptors() {
     }
 }
 
+/// A session keyring of its own instead of the one that was inherited, where the kernel has keyrings and the user may have
+/// one more.
+pub fn own_keyring() -> io::Result<()> {
+    const JOIN_SESSION_KEYRING: libc::c_int = 1;
+    let anonymous = std::ptr::null::<libc::c_char>();
+    // SAFETY: without a name nothing is read.
+    match check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, anonymous) }) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EDQUOT)) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 /// A descriptor of the process that has this number now.
 pub fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.

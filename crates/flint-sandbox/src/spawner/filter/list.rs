@@ -50,7 +50,8 @@ fn table(allowed: &[libc::c_long], function: bool) -> Result<Vec<(u32, Verdict)>
     table.extend(all(REFUSED, &Verdict::Fail(libc::EPERM as u16)));
     if function {
         table.extend(all(ANSWERED, &Verdict::Fail(0)));
-        table.extend(all(NO_ATTRIBUTES, &Verdict::Fail(libc::EOPNOTSUPP as u16)));
+        table.extend(all(NOT_SUPPORTED, &Verdict::Fail(libc::EOPNOTSUPP as u16)));
+        table.extend(all(BY_REFERENCE, &Verdict::Fail(libc::EINVAL as u16)));
         table.extend(conditional());
     }
     table.sort_by_key(|(nr, _)| *nr);
@@ -275,8 +276,13 @@ const ANSWERED: &[libc::c_long] = &[
     libc::SYS_readahead,
 ];
 
-/// What a file system without extended attributes answers.
-const NO_ATTRIBUTES: &[libc::c_long] = &[
+/// They move pages between files and sockets by reference. This is what they answer for descriptors that can't, so
+/// everyone who uses them copies instead.
+const BY_REFERENCE: &[libc::c_long] = &[libc::SYS_sendfile, libc::SYS_splice, libc::SYS_tee, libc::SYS_vmsplice];
+
+/// What a file system without extended attributes and without preallocation answers.
+const NOT_SUPPORTED: &[libc::c_long] = &[
+    libc::SYS_fallocate,
     libc::SYS_getxattr,
     libc::SYS_lgetxattr,
     libc::SYS_fgetxattr,
@@ -315,8 +321,6 @@ const FUNCTION: &[libc::c_long] = &[
     libc::SYS_flock,
     libc::SYS_ftruncate,
     libc::SYS_truncate,
-    libc::SYS_fallocate,
-    libc::SYS_sendfile,
     libc::SYS_getcwd,
     libc::SYS_chdir,
     libc::SYS_fchdir,
@@ -419,6 +423,8 @@ const FUNCTION: &[libc::c_long] = &[
     // The older spellings of the same.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_creat,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_stat,
     #[cfg(target_arch = "x86_64")]
