@@ -1,4 +1,4 @@
-//! `cargo xtask bench [store|cold|warm|floor|thousand|stream|gone]`: release-build figures, printed as measured.
+//! `cargo xtask bench [store|cold|warm|floor|thousand|stream|gone|walls]`: release-build figures, printed as measured.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{cmd, trial};
 
-const ALL: [&str; 7] = ["store", "cold", "warm", "floor", "thousand", "stream", "gone"];
+const ALL: [&str; 8] = ["store", "cold", "warm", "floor", "thousand", "stream", "gone", "walls"];
 
 pub fn run(args: &[String]) -> Result<()> {
     let which: Vec<&str> = if args.is_empty() { ALL.to_vec() } else { args.iter().map(String::as_str).collect() };
@@ -18,6 +18,7 @@ pub fn run(args: &[String]) -> Result<()> {
             "store" => store()?,
             "cold" | "warm" | "thousand" | "stream" | "gone" => load(name, None)?,
             "floor" => floor()?,
+            "walls" => walls()?,
             other => bail!("no bench is called `{other}`; there are {}", ALL.join(", ")),
         }
     }
@@ -50,6 +51,21 @@ fn store() -> Result<()> {
             figure("store_ratio_plain", ratio, "x")?;
             figure("store_rate", rate, "per_s")?;
             figure("store_p50", number("p50_ms"), "ms")?;
+        }
+    }
+    Ok(())
+}
+
+/// Launches and a system-call-heavy program with all walls and without them; only that bench's build has the choice.
+fn walls() -> Result<()> {
+    let mut bench = cmd::cargo();
+    bench.args(["run", "--quiet", "--release", "--locked", "-p", "flint-sandbox", "--features", "bench"]);
+    let text = cmd::output(bench.args(["--example", "walls_bench"]))?;
+    println!("{text}");
+    for line in text.lines().filter(|line| line.starts_with("walls_")) {
+        let mut words = line.split_whitespace();
+        if let (Some(name), Some(Ok(value)), Some(unit)) = (words.next(), words.next().map(str::parse), words.next()) {
+            figure(name, value, unit)?;
         }
     }
     Ok(())
