@@ -63,8 +63,12 @@ def zipped(files):
 class Server:
     """One `flint up` (or `flint dev`'s server) on a port of its own."""
 
-    def __init__(self, data, *args, command="up"):
+    def __init__(self, data, *args, command="up", binary=None, settings=None, before=()):
         self.data = Path(data)
+        self.binary = str(binary or BINARY)
+        # For `subprocess`, such as another user; and a program, with arguments, that becomes the server.
+        self.settings = settings or {}
+        self.before = list(before)
         self.args = list(args)
         self.command = command
         self.process = None
@@ -77,8 +81,9 @@ class Server:
         # The log is appended to, so that a storm's earlier lives stay readable.
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [BINARY, self.command, "--data", str(self.data), "--listen", listen, *self.args],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=clean_environment(),
+                [*self.before, self.binary, self.command, "--data", str(self.data), "--listen", listen, *self.args],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                **{"env": clean_environment(), **self.settings},
             )
         line = self.read_line(seconds)
         assert line.startswith("ready http://"), f"first line: {line!r}; {self.tail_of_log()}"

@@ -44,6 +44,10 @@ pub struct Options {
     pub image_dir: Option<PathBuf>,
     /// Whether [`crate::Sandbox::limit_cpu`] is wanted; it costs a descriptor for each sandbox.
     pub cpu_quota: bool,
+    /// This process is not root: sandboxes run as its own user, in user namespaces, with the limits that a user may set.
+    pub rootless: bool,
+    /// Nothing is done by halves: where a wall or a limit can't be had there is no sandbox.
+    pub strict: bool,
 }
 
 impl Options {
@@ -58,7 +62,15 @@ impl Options {
             idle_slots: 4,
             image_dir: None,
             cpu_quota: false,
+            rootless: false,
+            strict: false,
         }
+    }
+
+    /// Without root: everything runs as the user who starts it.
+    pub fn rootless(data_id: impl Into<String>) -> Self {
+        let (uid, gid) = crate::sys::process::ids();
+        Self { rootless: true, ..Self::new(data_id, uid, gid) }
     }
 }
 

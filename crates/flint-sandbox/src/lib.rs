@@ -6,7 +6,8 @@
 //! files), so that freezing, thawing and killing never go through the spawner.
 //!
 //! Reading order: [`api`] (the nouns), [`sandboxes`] and [`sandbox`] (the server's side), `message` and `codec` (what
-//! crosses), [`spawner`] (the privileged side), `cgroup`, `unpack`, `sys`.
+//! crosses), [`spawner`] (the privileged side), `cgroup`, `unpack`, `measure` and `watchdog` (memory where no cgroup limits
+//! it), `sys`.
 
 pub mod api;
 pub mod error;
@@ -18,16 +19,18 @@ pub mod walls;
 
 mod cgroup;
 mod codec;
+mod measure;
 mod message;
 mod sys;
 mod unpack;
+mod watchdog;
 
 pub use api::{
     Bind, CODE_DIR, Census, Exit, How, INSIDE_ID, LAYER_DIR, Launch, Options, Phases, RUNTIME_API, RootFile, RootId,
     RootSpec, RuntimeListener, UnpackLimits, Unpacked,
 };
 pub use error::{Error, Refusal, Stage, UnpackError};
-pub use probe::{Capabilities, CgroupMode, probe};
+pub use probe::{Capabilities, CgroupMode, Exception, probe};
 pub use sandbox::{Reach, Sandbox};
 pub use sandboxes::Sandboxes;
 pub use spawner::SpawnerChannel;

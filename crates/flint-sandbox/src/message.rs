@@ -7,6 +7,7 @@ use std::ffi::CStr;
 
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::Stage;
+use crate::measure::Held;
 use crate::walls::Walls;
 
 /// Files that one root may have, and their bytes together.
@@ -24,6 +25,12 @@ const DESTROY_SLOT: u8 = 5;
 const KILL_SLOT: u8 = 6;
 const SOCKET: u8 = 7;
 const SETTLE_SLOT: u8 = 8;
+const MEASURE: u8 = 9;
+
+/// What a sandbox's init is sent where there is no freezer. Should both be due, the kernel hands out the first one first, so
+/// that a thaw is never lost.
+pub const FREEZE_SIGNAL: libc::c_int = libc::SIGUSR1;
+pub const THAW_SIGNAL: libc::c_int = libc::SIGUSR2;
 
 /// A generated file of a root; its bytes come from the memfd beside the message, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,6 +93,10 @@ pub enum Request<'a> {
     Socket {
         slot: u32,
     },
+    /// How much memory the slot's processes hold, where no cgroup counts it.
+    Measure {
+        slot: u32,
+    },
 }
 
 impl<'a> Request<'a> {
@@ -108,6 +119,7 @@ impl<'a> Request<'a> {
             KILL_SLOT => Self::KillSlot { slot: r.u32()? },
             SOCKET => Self::Socket { slot: r.u32()? },
             SETTLE_SLOT => Self::SettleSlot { slot: r.u32()? },
+            MEASURE => Self::Measure { slot: r.u32()? },
             _ => return Err(Malformed),
         };
         r.end()?;
@@ -267,6 +279,12 @@ pub fn encode_socket(id: u64, slot: u32) -> Vec<u8> {
     w.finish()
 }
 
+pub fn encode_measure(id: u64, slot: u32) -> Vec<u8> {
+    let mut w = begin(id, MEASURE);
+    w.u32(slot);
+    w.finish()
+}
+
 /// A step that failed and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -321,6 +339,8 @@ pub struct SlotForm {
     pub cpu_stat: bool,
     /// `CpuQuota` is `cpu.max`.
     pub cpu_max: bool,
+    /// The server has the right to send signals to init; they freeze, thaw and kill where there are no files for it.
+    pub signals: bool,
 }
 
 /// What a reply says; its descriptors travel beside it.
@@ -339,6 +359,7 @@ pub enum Reply {
         began_ns: u64,
     },
     Done,
+    Measured(Held),
     /// Every slot is in use.
     Full,
     /// The slot is not empty yet; it will be taken down when it is.
@@ -362,6 +383,7 @@ impl Reply {
                 w.u8(u8::from(form.freezer_v1));
                 w.u8(u8::from(form.cpu_stat));
                 w.u8(u8::from(form.cpu_max));
+                w.u8(u8::from(form.signals));
             }
             Self::Started { pid, began_ns } => {
                 w.u8(3);
@@ -371,6 +393,11 @@ impl Reply {
             Self::Done => w.u8(4),
             Self::Full => w.u8(5),
             Self::Leaving => w.u8(7),
+            Self::Measured(Held { heap, shared }) => {
+                w.u8(8);
+                w.u64(heap);
+                w.u64(shared);
+            }
             Self::Failed(Failure { stage, errno }) => {
                 w.u8(6);
                 w.u8(stage as u8);
@@ -388,13 +415,19 @@ impl Reply {
             2 => Self::Slot {
                 slot: r.u32()?,
                 mask: r.u32()?,
-                form: SlotForm { freezer_v1: r.u8()? != 0, cpu_stat: r.u8()? != 0, cpu_max: r.u8()? != 0 },
+                form: SlotForm {
+                    freezer_v1: r.u8()? != 0,
+                    cpu_stat: r.u8()? != 0,
+                    cpu_max: r.u8()? != 0,
+                    signals: r.u8()? != 0,
+                },
             },
             3 => Self::Started { pid: r.u32()?, began_ns: r.u64()? },
             4 => Self::Done,
             5 => Self::Full,
             6 => Self::Failed(Failure { stage: Stage::from_code(r.u8()?), errno: r.u32()? as i32 }),
             7 => Self::Leaving,
+            8 => Self::Measured(Held { heap: r.u64()?, shared: r.u64()? }),
             _ => return Err(Malformed),
         };
         r.end()?;
@@ -493,10 +526,16 @@ mod tests {
     fn replies_and_statuses_survive_the_crossing() {
         assert_eq!(Request::decode(&encode_settle_slot(7, 4)), Ok((7, Request::SettleSlot { slot: 4 })));
         assert_eq!(Request::decode(&encode_socket(7, 4)), Ok((7, Request::Socket { slot: 4 })));
+        assert_eq!(Request::decode(&encode_measure(7, 4)), Ok((7, Request::Measure { slot: 4 })));
         let failure = Failure { stage: Stage::Proc, errno: 13 };
         for reply in [
             Reply::Root { root: 1 },
-            Reply::Slot { slot: 2, mask: 5, form: SlotForm { freezer_v1: true, cpu_stat: false, cpu_max: true } },
+            Reply::Slot {
+                slot: 2,
+                mask: 5,
+                form: SlotForm { freezer_v1: true, cpu_stat: false, cpu_max: true, signals: true },
+            },
+            Reply::Measured(Held { heap: 5, shared: u64::MAX }),
             Reply::Started { pid: 3, began_ns: 4 },
             Reply::Done,
             Reply::Full,

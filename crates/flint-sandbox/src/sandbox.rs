@@ -18,9 +18,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{Exit, How, Phases, RuntimeListener};
 use crate::cgroup::CPU_PERIOD_US;
-use crate::message::{Failure, SlotForm, Status};
+use crate::message::{FREEZE_SIGNAL, Failure, SlotForm, Status, THAW_SIGNAL};
 use crate::sandboxes::{Command, Shared};
-use crate::sys::fds;
+use crate::sys::{fds, process};
+use crate::watchdog::{self, Allowed, Watched};
 
 /// Longest pause between two questions whether a slot is empty.
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
@@ -75,11 +76,35 @@ pub(crate) struct Inner {
     leaving: Mutex<bool>,
     /// What was written last. Held over the write, so that both stay in the same order.
     frozen: Mutex<bool>,
+    pub watched: Watched,
 }
 
 impl Inner {
+    pub(crate) fn has_exited(&self) -> bool {
+        self.state.borrow().exit.is_some()
+    }
+
+    /// Hands the driver a command about the slot.
+    ///
+    /// Errors: `NotConnected` once the slot is being given back, `WouldBlock` where too much waits already.
+    pub(crate) fn command(&self, command: Command) -> io::Result<()> {
+        // Held while the command is sent, so that it can't come after the one that gives the slot back.
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        if *leaving {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.commands.try_send(command).map_err(|_| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// The memory limit has killed something.
+    fn starved(&self) -> bool {
+        self.watched.over.load(Ordering::Acquire) || self.files.oom_kills() > 0
+    }
+
     pub(crate) fn kill(&self) {
         match &self.files.kill {
+            // The end of init is the end of everything in its pid namespace.
+            None if self.files.form.signals => drop(process::kill(self.pidfd.get_ref().as_raw_fd())),
             Some(file) => {
                 if let Err(error) = fds::write_all(file.as_raw_fd(), b"1") {
                     tracing::debug!(sandbox = self.id, %error, "cgroup.kill");
@@ -97,17 +122,28 @@ impl Inner {
         if *was == frozen {
             return Ok(());
         }
+        self.stop_or_go(frozen)?;
+        self.watched.frozen.store(frozen, Ordering::Release);
+        *was = frozen;
+        Ok(())
+    }
+
+    fn stop_or_go(&self, frozen: bool) -> io::Result<()> {
         let files = &self.files;
-        let Some(file) = &files.freeze else { return Err(io::ErrorKind::Unsupported.into()) };
+        let Some(file) = &files.freeze else {
+            if !files.form.signals {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            let number = if frozen { FREEZE_SIGNAL } else { THAW_SIGNAL };
+            return process::signal(self.pidfd.get_ref().as_raw_fd(), number).or_else(ended_is_fine);
+        };
         let text: &[u8] = match (files.form.freezer_v1, frozen) {
             (true, true) => b"FROZEN",
             (true, false) => b"THAWED",
             (false, true) => b"1",
             (false, false) => b"0",
         };
-        fds::write_all(file.as_raw_fd(), text)?;
-        *was = frozen;
-        Ok(())
+        fds::write_all(file.as_raw_fd(), text)
     }
 
     /// The spawner is gone and its children have been killed; what an old freezer holds has to be let go to die.
@@ -169,6 +205,8 @@ pub(crate) struct Started {
     pub pidfd: OwnedFd,
     pub commands: mpsc::Sender<Command>,
     pub shared: Arc<Shared>,
+    /// What it may hold, for where no cgroup limits it.
+    pub allowed: Option<Allowed>,
 }
 
 impl Sandbox {
@@ -195,8 +233,12 @@ impl Sandbox {
             shared: started.shared,
             leaving: Mutex::new(false),
             frozen: Mutex::new(false),
+            watched: Watched::default(),
         });
         inner.shared.register(&inner);
+        if let Some(allowed) = started.allowed.filter(|_| inner.files.oom.is_none()) {
+            tokio::spawn(watchdog::watch(Arc::downgrade(&inner), allowed));
+        }
         Ok(Self { inner: Some(inner), listener, output })
     }
 
@@ -282,17 +324,21 @@ impl Sandbox {
 
     /// The memory limit has killed something in this sandbox.
     pub fn oom_killed(&self) -> bool {
-        self.inner().files.oom_kills() > 0
+        self.inner().starved()
     }
 
     /// The most memory that the sandbox has used so far, page cache and `/tmp` included; zero when unknown.
     pub fn memory_peak(&self) -> ByteCount {
-        ByteCount(SlotFiles::number(&self.inner().files.memory_peak))
+        let inner = self.inner();
+        let watched = inner.watched.peak.load(Ordering::Relaxed);
+        ByteCount(if watched > 0 { watched } else { SlotFiles::number(&inner.files.memory_peak) })
     }
 
     /// The memory that the sandbox uses now; zero when unknown.
     pub fn memory_now(&self) -> ByteCount {
-        ByteCount(SlotFiles::number(&self.inner().files.memory_usage))
+        let inner = self.inner();
+        let watched = inner.watched.now.load(Ordering::Relaxed);
+        ByteCount(if watched > 0 { watched } else { SlotFiles::number(&inner.files.memory_usage) })
     }
 
     /// CPU time used by all of its processes so far; zero when unknown.
@@ -339,13 +385,7 @@ impl Reach {
         let (reply, answer) = oneshot::channel();
         {
             let inner = self.0.upgrade().ok_or_else(gone)?;
-            // Held while the command is sent, so that it can't come after the one that gives the slot back.
-            let leaving = inner.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-            if *leaving {
-                return Err(gone());
-            }
-            let command = Command::Socket { slot: inner.slot, reply };
-            inner.commands.try_send(command).map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+            inner.command(Command::Socket { slot: inner.slot, reply })?;
         }
         let socket = answer.await.map_err(|_| gone())?.map_err(io::Error::other)?;
         TcpSocket::from_std_stream(socket.into()).connect((std::net::Ipv4Addr::LOCALHOST, port).into()).await
@@ -379,8 +419,13 @@ async fn follow(inner: Arc<Inner>, status: pipe::Receiver, oom_event: Option<Asy
         how = read_status(&inner, status, began_ns) => how,
         () = watch_oom => return,
     };
-    let oom = inner.files.oom_kills() > 0;
+    let oom = inner.starved();
     inner.state.send_modify(|s| s.exit = Some(Exit { how, oom }));
+}
+
+/// Who has ended hears no signal.
+fn ended_is_fine(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }
 
 /// Reads records until one tells the end, or the pipe's end does: then init was killed.

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::{Census, Launch, Options, RootId, RootSpec, UnpackLimits, Unpacked};
 use crate::codec::MAX_MESSAGE;
 use crate::error::{Error, Stage, UnpackError};
+use crate::measure::Held;
 use crate::message::{
     self, Failure, MAX_ROOT_BINDS, MAX_ROOT_BYTES, MAX_ROOT_FILES, MAX_STRINGS, Reply, SLOT_FILES, SlotForm,
     UnpackRequest,
@@ -26,6 +27,7 @@ use crate::message::{
 use crate::sandbox::{Inner, Sandbox, SlotFiles, Started};
 use crate::spawner::SpawnerChannel;
 use crate::sys::{fds, socket};
+use crate::watchdog::Allowed;
 
 /// Memory of the unpack helper: the archive's directory, and pages on their way to the disk.
 const UNPACK_MEMORY: u64 = 512 << 20;
@@ -61,6 +63,10 @@ pub(crate) enum Command {
     Socket {
         slot: u32,
         reply: oneshot::Sender<Result<OwnedFd, Error>>,
+    },
+    Measure {
+        slot: u32,
+        reply: oneshot::Sender<Option<Held>>,
     },
 }
 
@@ -306,10 +312,17 @@ struct Ready {
 enum Pending {
     Root(oneshot::Sender<Result<RootId, Error>>),
     Slot,
-    Start { ready: Ready, unpack: bool, reply: oneshot::Sender<Result<Begun, Error>> },
+    Start { ready: Ready, kind: Kind, reply: oneshot::Sender<Result<Begun, Error>> },
     Destroy(Option<oneshot::Sender<bool>>),
     Kill,
     Socket(oneshot::Sender<Result<OwnedFd, Error>>),
+    Measure(oneshot::Sender<Option<Held>>),
+}
+
+/// What was started in a slot.
+enum Kind {
+    Launch(Allowed),
+    Unpack,
 }
 
 struct Driver {
@@ -387,6 +400,9 @@ impl Driver {
             Command::Socket { slot, reply } => {
                 self.request(message::encode_socket(0, slot), &[], Pending::Socket(reply)).await
             }
+            Command::Measure { slot, reply } => {
+                self.request(message::encode_measure(0, slot), &[], Pending::Measure(reply)).await
+            }
         }
     }
 
@@ -413,7 +429,9 @@ impl Driver {
             What::Launch(launch) => {
                 let dirs: Vec<RawFd> = launch.code.iter().chain(&launch.layers).map(|fd| fd.as_raw_fd()).collect();
                 let message = message::encode_launch(0, ready.slot, &launch);
-                self.request(message, &dirs, Pending::Start { ready, unpack: false, reply }).await
+                let heap = launch.memory.bytes();
+                let allowed = Allowed { heap, total: heap.saturating_add(launch.tmp.bytes()) };
+                self.request(message, &dirs, Pending::Start { ready, kind: Kind::Launch(allowed), reply }).await
             }
             What::Unpack { archive, staging, limits } => {
                 let request = UnpackRequest {
@@ -426,7 +444,7 @@ impl Driver {
                 };
                 let given = [archive.as_raw_fd(), staging.as_raw_fd()];
                 let message = message::encode_unpack(0, &request);
-                self.request(message, &given, Pending::Start { ready, unpack: true, reply }).await
+                self.request(message, &given, Pending::Start { ready, kind: Kind::Unpack, reply }).await
             }
         }
     }
@@ -465,13 +483,17 @@ impl Driver {
                 answer.send(result).ok();
             }
             Pending::Slot => self.slot_made(reply, given).await?,
-            Pending::Start { ready, unpack, reply: answer } => self.begun(reply, given, ready, unpack, answer).await?,
+            Pending::Start { ready, kind, reply: answer } => self.begun(reply, given, ready, kind, answer).await?,
             Pending::Destroy(done) => {
                 if let Some(done) = done {
                     done.send(reply != Reply::Leaving).ok();
                 }
             }
             Pending::Kill => {}
+            Pending::Measure(answer) => {
+                let held = if let Reply::Measured(held) = reply { Some(held) } else { None };
+                answer.send(held).ok();
+            }
             Pending::Socket(answer) => {
                 let result = match (reply, given.into_iter().next()) {
                     (Reply::Done, Some(socket)) => Ok(socket),
@@ -524,12 +546,12 @@ impl Driver {
         reply: Reply,
         given: Vec<OwnedFd>,
         ready: Ready,
-        unpack: bool,
+        kind: Kind,
         answer: oneshot::Sender<Result<Begun, Error>>,
     ) -> Result<(), Error> {
         let slot = ready.slot;
         let began = match reply {
-            Reply::Started { pid, began_ns } => self.wrap(pid, began_ns, given, ready, unpack),
+            Reply::Started { pid, began_ns } => self.wrap(pid, began_ns, given, ready, kind),
             other => Err(failed(other)),
         };
         let failed = began.is_err();
@@ -541,7 +563,11 @@ impl Driver {
         Ok(())
     }
 
-    fn wrap(&self, pid: u32, began_ns: u64, given: Vec<OwnedFd>, ready: Ready, unpack: bool) -> Result<Begun, Error> {
+    fn wrap(&self, pid: u32, began_ns: u64, given: Vec<OwnedFd>, ready: Ready, kind: Kind) -> Result<Begun, Error> {
+        let (unpack, allowed) = match kind {
+            Kind::Launch(allowed) => (false, Some(allowed)),
+            Kind::Unpack => (true, None),
+        };
         let short = || Error::Channel(io::Error::new(io::ErrorKind::InvalidData, "descriptors are missing"));
         let mut given = given.into_iter();
         let mut next = || given.next().ok_or_else(short);
@@ -557,6 +583,7 @@ impl Driver {
             pidfd,
             commands: self.commands.upgrade().ok_or(Error::SpawnerGone)?,
             shared: Arc::clone(&self.shared),
+            allowed,
         };
         let sandbox = Sandbox::new(started, output).map_err(Error::Channel)?;
         if unpack {

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 pub enum Error {
     #[error("{0}")]
     Option(String),
-    #[error(
-        "flint runs functions in sandboxes that need root here (missing: {0}); start it as root, it drops its privileges itself"
-    )]
-    NotRoot(String),
+    #[error("flint can not isolate functions here (missing: {0}); started as root it drops its privileges itself")]
+    Missing(String),
+    #[error("--multi-tenant needs every wall and every limit, and here is no {0}")]
+    MultiTenant(String),
     #[error("cannot use the data directory {path}: {source}")]
     Data { path: PathBuf, source: io::Error },
     #[error("the data directory {0} is in use by another flint; stop that one or choose another with --data")]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use flint_runtime::{Catalog, Match, Search};
-pub use flint_sandbox::{Capabilities, CgroupMode};
+pub use flint_sandbox::{Capabilities, CgroupMode, Exception};
 
 /// A look at the host that changes nothing.
 #[derive(Clone, Debug)]

@@ -29,8 +29,11 @@ pub struct Options {
     pub listen: SocketAddr,
     /// Account and region of a request that names no other.
     pub place: Place,
-    /// The user and group that the server becomes. An unprivileged one that owns nothing else.
-    pub user: u32,
+    /// The user and group that the server becomes, if root starts it: an unprivileged one that owns nothing else. `None`:
+    /// [`DEFAULT_USER`]. Without root it stays who it is.
+    pub user: Option<u32>,
+    /// Functions of several tenants: starts only where every wall and limit can be enforced.
+    pub multi_tenant: bool,
     /// Allows an address that is not loopback without TLS.
     pub plain_http: bool,
     /// Memory for all environments together in MB; `None`: 80 % of what the host has free.
@@ -90,7 +93,8 @@ impl Options {
             data,
             listen,
             place,
-            user: DEFAULT_USER,
+            user: None,
+            multi_tenant: false,
             plain_http: false,
             memory_budget_mb: None,
             concurrency: 1_000,
@@ -127,7 +131,7 @@ impl Options {
                 "the master key is given twice: say --master-key-file or FLINT_MASTER_KEY".to_owned(),
             ));
         }
-        if self.user == 0 {
+        if self.user == Some(0) {
             return Err(Error::Option("the server never runs as root: choose another --user".to_owned()));
         }
         // A ceiling below what the smallest function has would leave none.
@@ -141,6 +145,10 @@ impl Options {
                 let why = format!("{option} is {value}: expected {} to {}", range.start(), range.end());
                 return Err(Error::Option(why));
             }
+        }
+        if self.multi_tenant && self.mode == Mode::Dev {
+            let why = "flint dev accepts any credentials, so it serves no tenants: use flint up with --multi-tenant";
+            return Err(Error::Option(why.to_owned()));
         }
         Ok(())
     }
@@ -163,7 +171,9 @@ mod tests {
         assert!(options(Mode::Up, "0.0.0.0:0").check().is_err());
         assert!(Options { plain_http: true, ..options(Mode::Up, "0.0.0.0:0") }.check().is_ok());
         assert!(Options { plain_http: true, ..options(Mode::Dev, "0.0.0.0:0") }.check().is_err());
-        assert!(Options { user: 0, ..options(Mode::Up, "127.0.0.1:0") }.check().is_err());
+        assert!(Options { multi_tenant: true, ..options(Mode::Up, "127.0.0.1:0") }.check().is_ok());
+        assert!(Options { multi_tenant: true, ..options(Mode::Dev, "127.0.0.1:0") }.check().is_err());
+        assert!(Options { user: Some(0), ..options(Mode::Up, "127.0.0.1:0") }.check().is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use flint_engine::{Engine, Parts};
 use flint_iam::{KeyRing, KeyVault, MasterKey, Sessions};
 use flint_observe::Observe;
 use flint_runtime::{Catalog, Environments, Match, Search};
-use flint_sandbox::{Sandboxes, SpawnerChannel, spawner};
+use flint_sandbox::{Capabilities, Sandboxes, SpawnerChannel, spawner};
 use flint_store::{Blobs, LogStore, Store};
 use flint_wire::front::{Front, FrontOptions, Limits};
 use flint_wire::gate::{DevGate, Gate};
@@ -23,7 +23,7 @@ use crate::data::{self, DataDir};
 use crate::error::Error;
 use crate::keys::AllKeys;
 use crate::operator::Operator;
-use crate::options::{Mode, Options};
+use crate::options::{DEFAULT_USER, Mode, Options};
 use crate::{privilege, services};
 
 /// How long calls in flight may take to end after SIGTERM.
@@ -55,34 +55,70 @@ pub fn run(options: Options) -> Result<(), Error> {
     result
 }
 
-/// All that needs root: lock, look for interpreters, bind, make the spawner; then become the service user.
+/// All that needs root, or the rights of the user who starts it: lock, look for interpreters, bind, make the spawner; then
+/// give those up.
 fn prepare(options: Options) -> Result<Prepared, Error> {
     options.check()?;
     start_log(&options.log);
-    let missing = flint_sandbox::probe().missing;
-    if !missing.is_empty() {
-        return Err(Error::NotRoot(missing.join(", ")));
-    }
+    let host = flint_sandbox::probe();
+    check_host(&host, &options)?;
     let data = DataDir::open(&options.data)?;
     let catalog = Catalog::discover(&Search { root: "/".into(), homes: options.homes.clone(), ..Search::default() });
     let address = options.listen;
     let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
     listener.set_nonblocking(true)?;
+    let user = options.user.unwrap_or(DEFAULT_USER);
     let sandbox = flint_sandbox::Options {
         uid_base: options.uid_base,
         image_dir: Some(data.path.clone()),
         cpu_quota: options.parity,
-        ..flint_sandbox::Options::new(data.id()?, options.user, options.user)
+        strict: options.multi_tenant,
+        ..if host.root {
+            flint_sandbox::Options::new(data.id()?, user, user)
+        } else {
+            flint_sandbox::Options::rootless(data.id()?)
+        }
     };
     privilege::no_core_dumps();
     let channel = spawner::start(&sandbox)?;
     // Root may have to read it, and the spawner has no use for it.
     let master_key = master_key(&options)?;
-    data.give_to(options.user)?;
+    if host.root {
+        data.give_to(user)?;
+    }
     data.enter()?;
     privilege::raise_descriptor_limit();
-    privilege::drop_to(options.user)?;
+    if host.root {
+        privilege::drop_to(user)?;
+    } else {
+        spawner::seclude().map_err(Error::Privilege)?;
+    }
     Ok(Prepared { options, data, listener, channel, sandbox, catalog, master_key })
+}
+
+/// Refuses a host that can't do what is asked for; says what is not enforced where that is accepted.
+fn check_host(host: &Capabilities, options: &Options) -> Result<(), Error> {
+    let against = host.against_tenants();
+    if options.multi_tenant && !against.is_empty() {
+        return Err(Error::MultiTenant(against.join("; no ")));
+    }
+    if !host.missing.is_empty() {
+        return Err(Error::Missing(host.missing.join(", ")));
+    }
+    if !host.root && options.user.is_some() {
+        let why = "only root can choose a --user: without it the server stays who it is";
+        return Err(Error::Option(why.to_owned()));
+    }
+    if options.parity && !host.cpu_weight {
+        let why = "--parity sets CPU quotas, and there is no cpu cgroup controller for them here";
+        return Err(Error::Option(why.to_owned()));
+    }
+    if !host.exceptions.is_empty() {
+        let names: Vec<_> = host.exceptions.iter().map(|e| e.name).collect();
+        let what = if host.root { "" } else { "started without root, for your own functions only; " };
+        tracing::warn!("{what}not enforced here: {} (flint doctor says what each means)", names.join(", "));
+    }
+    Ok(())
 }
 
 async fn serve(prepared: Prepared) -> Result<(), Error> {

@@ -40,7 +40,8 @@ pub(crate) enum Command {
     /// Start a server
     #[command(
         after_help = "Prints one line `ready URL` on standard output when it serves; its log goes to standard error.
-SIGTERM or Ctrl-C lets running calls end, then stops it.
+SIGTERM or Ctrl-C lets running calls end, then stops it. Started by root it gives root up at once;
+without root it runs your own functions, and says what can not be enforced then.
 
 Example:
   flint up --data /var/lib/flint --listen 127.0.0.1:4566"
@@ -153,7 +154,7 @@ Example:
 /// What a server is told.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerFlags {
-    /// Data directory [default: /var/lib/flint for `up`, ./.flint for `dev`]
+    /// Data directory [default: ./.flint for `dev`; for `up` /var/lib/flint, without root ~/.local/share/flint]
     #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
     pub data: Option<PathBuf>,
 
@@ -175,9 +176,13 @@ pub(crate) struct ServerFlags {
     #[arg(long, env = "FLINT_REGION", value_name = "NAME", default_value = "us-east-1", hide_env_values = true)]
     pub region: Region,
 
-    /// User id that the server becomes after it has set up what needs root
+    /// User id that the server becomes after it has set up what needs root; only root may choose
     #[arg(long, env = "FLINT_USER", value_name = "UID", hide_env_values = true)]
     pub user: Option<u32>,
+
+    /// Functions of several tenants: start only where every wall and every limit can be enforced
+    #[arg(long, env = "FLINT_MULTI_TENANT", value_parser = BoolishValueParser::new(), hide_env_values = true)]
+    pub multi_tenant: bool,
 
     /// Memory for all execution environments together [default: 80 % of what the host has free]
     #[arg(long, env = "FLINT_MEMORY_BUDGET", value_name = "SIZE", value_parser = values::megabytes, hide_env_values = true)]

@@ -7,8 +7,8 @@ use flint_dev::target::{Variables, Wanted};
 
 use crate::cli::Where;
 
-/// Where `flint up` keeps its data unless it is told.
-pub(crate) const DATA_OF_UP: &str = "/var/lib/flint";
+/// Where `flint up` keeps its data unless it is told, when root starts it.
+const DATA_OF_UP: &str = "/var/lib/flint";
 /// Where `flint dev` keeps its data unless it is told.
 pub(crate) const DATA_OF_DEV: &str = ".flint";
 
@@ -34,8 +34,21 @@ pub(crate) fn wanted(flags: &Where) -> Wanted {
             secret_access_key: variable("AWS_SECRET_ACCESS_KEY"),
             region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
         },
-        usual_data: vec![DATA_OF_DEV.into(), DATA_OF_UP.into()],
+        usual_data: [Some(DATA_OF_DEV.into()), own_data(), Some(DATA_OF_UP.into())].into_iter().flatten().collect(),
     }
+}
+
+/// Where `flint up` keeps its data unless it is told.
+pub(crate) fn data_of_up() -> PathBuf {
+    let root = rustix::process::geteuid().is_root();
+    if root { None } else { own_data() }.unwrap_or_else(|| DATA_OF_UP.into())
+}
+
+/// A user's own place for a server's data. See the XDG Base Directory Specification.
+fn own_data() -> Option<PathBuf> {
+    let said = variable("XDG_DATA_HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let usual = || variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    said.or_else(usual).map(|dir| dir.join("flint"))
 }
 
 /// Where this machine's Pythons may be.

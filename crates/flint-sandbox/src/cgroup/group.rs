@@ -89,30 +89,13 @@ impl Group {
         fds::put(dir, c"io.max", &line).or_else(absent_is_fine)
     }
 
-    /// Writes the limits. Memory and processes must hold; the CPU weight is as good as the host lets it be.
+    /// Writes the limits where the controllers for them are; a spawner with root does not start without those for memory
+    /// and processes. The CPU weight is as good as the host lets it be.
     ///
     /// The weight follows the reference's rule that 1,769 MB of memory stand for one CPU.
     pub fn limit(&self, limits: Limits) -> io::Result<()> {
         let mib = limits.memory >> 20;
-        let memory = self.dir(Roles::MEMORY).ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
-        let bytes = limits.memory.to_string();
-        if self.is_unified(Roles::MEMORY) {
-            fds::put(memory, c"memory.max", &bytes)?;
-            fds::put(memory, c"memory.swap.max", "0").or_else(absent_is_fine)?;
-            fds::put(memory, c"memory.oom.group", "1")?;
-        } else {
-            fds::put(memory, c"memory.limit_in_bytes", &bytes)?;
-            match fds::put(memory, c"memory.memsw.limit_in_bytes", &bytes) {
-                // A kernel that does not count swap can be told not to use it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    fds::put(memory, c"memory.swappiness", "0").or_else(absent_is_fine)?;
-                }
-                other => other?,
-            }
-            // Version 1 counts the buffers of TCP sockets apart, and without a limit of their own they are nobody's.
-            let sockets = (limits.memory / SOCKETS_SHARE).max(SOCKETS_LEAST);
-            fds::put(memory, TCP_LIMIT, &sockets.to_string()).or_else(absent_is_fine)?;
-        }
+        self.limit_memory(limits.memory)?;
         if let Some(dir) = self.dir(Roles::PIDS) {
             fds::put(dir, c"pids.max", &limits.pids.to_string())?;
         }
@@ -126,6 +109,28 @@ impl Group {
             }
         }
         Ok(())
+    }
+
+    fn limit_memory(&self, memory: u64) -> io::Result<()> {
+        let Some(dir) = self.dir(Roles::MEMORY) else { return Ok(()) };
+        let bytes = memory.to_string();
+        if self.is_unified(Roles::MEMORY) {
+            fds::put(dir, c"memory.max", &bytes)?;
+            fds::put(dir, c"memory.swap.max", "0").or_else(absent_is_fine)?;
+            fds::put(dir, c"memory.oom.group", "1")
+        } else {
+            fds::put(dir, c"memory.limit_in_bytes", &bytes)?;
+            match fds::put(dir, c"memory.memsw.limit_in_bytes", &bytes) {
+                // A kernel that does not count swap can be told not to use it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fds::put(dir, c"memory.swappiness", "0").or_else(absent_is_fine)
+                }
+                other => other,
+            }?;
+            // Version 1 counts the buffers of TCP sockets apart, and without a limit of their own they are nobody's.
+            let sockets = (memory / SOCKETS_SHARE).max(SOCKETS_LEAST);
+            fds::put(dir, TCP_LIMIT, &sockets.to_string()).or_else(absent_is_fine)
+        }
     }
 }
 

@@ -38,6 +38,13 @@ impl Hierarchy {
         self.roles.has(Roles::UNIFIED)
     }
 
+    /// Making groups takes the directory. Version 2 also asks whoever moves or clones a process for the process list of
+    /// the group above both places.
+    fn may_make_groups(&self, base: &Path) -> bool {
+        use rights::{ENTER, WRITE};
+        rights::has(base, WRITE | ENTER) && (!self.unified() || rights::has(&base.join("cgroup.procs"), WRITE))
+    }
+
     /// Where the top directory goes: below this process' own group, so that outer limits hold. In version 2 with
     /// controllers a group with processes can't have limited children, so there it goes beside it.
     pub(super) fn bases(&self) -> Vec<PathBuf> {
@@ -120,6 +127,12 @@ impl Layout {
         Self { hierarchies, write_throttle: write_throttle(mountinfo) }
     }
 
+    /// The hierarchies in which this user, who is not root, was given a directory to make groups in.
+    pub fn delegated(&self) -> Self {
+        let given = |h: &&Hierarchy| h.bases().iter().any(|base| h.may_make_groups(base));
+        Self { hierarchies: self.hierarchies.iter().filter(given).cloned().collect(), write_throttle: None }
+    }
+
     pub fn find(&self, role: Roles) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|h| h.roles.has(role))
     }
@@ -140,6 +153,20 @@ fn write_throttle(mountinfo: &str) -> Option<PathBuf> {
         let blkio = tail.split(' ').nth(1)?.split(',').any(|word| word == "blkio");
         (blkio && root == "/").then(|| PathBuf::from(unescape(mount)).join("blkio.throttle.write_bps_device"))
     })
+}
+
+/// What this process' effective user may do with a file.
+mod rights {
+    use std::path::Path;
+
+    pub const WRITE: libc::c_int = libc::W_OK;
+    pub const ENTER: libc::c_int = libc::X_OK;
+
+    pub fn has(path: &Path, rights: libc::c_int) -> bool {
+        let Ok(path) = super::super::c_path(path) else { return false };
+        // SAFETY: `path` is NUL-terminated.
+        unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), rights, libc::AT_EACCESS) == 0 }
+    }
 }
 
 fn controller_role(name: &str) -> Roles {

@@ -38,6 +38,16 @@ impl Tops {
         Ok(Self(tops))
     }
 
+    /// As [`Tops::create`], where it is possible: without root some hierarchies, and more often none.
+    pub fn create_delegated(layout: &Layout, name: &str) -> Self {
+        Self(layout.hierarchies.iter().filter_map(|hierarchy| create_top(hierarchy, name).ok()).collect())
+    }
+
+    /// There is a hierarchy with this role.
+    pub fn have(&self, role: Roles) -> bool {
+        self.0.iter().any(|top| top.roles.has(role))
+    }
+
     /// Makes one slot's directories. On an error what was made is removed.
     pub fn create_group(&self, name: &CStr) -> io::Result<Group> {
         let mut group = Group { name: name.to_owned(), parts: Vec::new() };

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::filter::{self, Program};
-use super::{landlock, proc, root};
+use super::{init, landlock, proc, root};
 use crate::api::INSIDE_ID;
 use crate::error::Stage;
 use crate::message::{At as _, Failure, Status, UnpackRequest};
@@ -23,8 +23,12 @@ pub struct Confinement<'a> {
     pub root: RawFd,
     pub tasks: &'a [OwnedFd],
     pub net: RawFd,
-    pub uid: u32,
-    pub gid: u32,
+    /// User and group to become; none where there are only those of the spawner.
+    pub user: Option<(u32, u32)>,
+    /// User and group that it is then.
+    pub ids: (u32, u32),
+    /// Processes and threads where no cgroup counts them.
+    pub processes: Option<u32>,
     /// Write end of the status pipe.
     pub status: RawFd,
     /// (read end, write end)
@@ -58,6 +62,8 @@ pub struct Plan<'a> {
     pub survey: &'a proc::Survey,
     /// The directory inside with the files of `/proc` for the function's memory.
     pub sizes: CString,
+    /// Init stops and continues the sandbox when it gets a signal: there is no freezer.
+    pub signals: bool,
     /// The request's bytes, wiped in init as soon as they are not needed.
     pub message: (*const u8, usize),
     pub cloned_ns: u64,
@@ -73,7 +79,7 @@ pub struct UnpackPlan<'a> {
 }
 
 /// Numbers at which init keeps its descriptors: 0 to 2 are the function's.
-const STATUS: RawFd = 3;
+pub(super) const STATUS: RawFd = 3;
 /// Above every number that is a target of `dup2`.
 const ABOVE: RawFd = 64;
 
@@ -123,6 +129,9 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
 fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {
     // The spawner ignores the end of its children; init has to hear of it.
     process::reset_signals();
+    if plan.signals {
+        process::block_signals(&init::signals());
+    }
     if plan.confinement.walls.stand(Wall::Filter) {
         filter::install(plan.filters).at(Stage::Filter)?;
     }
@@ -130,7 +139,7 @@ fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infal
     // SAFETY: one thread; both sides leave through functions that do not return.
     match unsafe { process::fork() }.at(Stage::Fork)? {
         0 => Err(exec(plan, stamps)),
-        main => init(main, plan.message),
+        main => init::run(main, plan.message, plan.signals),
     }
 }
 
@@ -184,7 +193,9 @@ fn confine(confinement: &Confinement<'_>, proc: OwnedFd) -> Result<(), Failure> 
     if walls.stand(Wall::Limits) {
         limit_resources().at(Stage::Host)?;
     }
-    process::become_user(confinement.uid, confinement.gid).at(Stage::Identity)?;
+    if let Some((uid, gid)) = confinement.user {
+        process::become_user(uid, gid).at(Stage::Identity)?;
+    }
     if walls.stand(Wall::Limits) {
         process::own_keyring().at(Stage::Identity)?;
     }
@@ -192,6 +203,10 @@ fn confine(confinement: &Confinement<'_>, proc: OwnedFd) -> Result<(), Failure> 
         enter_user_namespace(confinement, proc.as_raw_fd()).at(Stage::UserNamespace)?;
     }
     drop(proc);
+    if let Some(most) = confinement.processes {
+        // Counted in this user namespace, which is the sandbox's own.
+        process::limit_resource(libc::RLIMIT_NPROC, most.into()).at(Stage::Host)?;
+    }
     if walls.stand(Wall::Capabilities) {
         process::limit_bounding_set(0).at(Stage::Capabilities)?;
         process::limit_capabilities(0).at(Stage::Capabilities)?;
@@ -230,8 +245,8 @@ fn enter_user_namespace(confinement: &Confinement<'_>, proc: RawFd) -> io::Resul
     process::prctl(libc::PR_SET_DUMPABLE, 1)?;
     let map = |id: u32| format!("{INSIDE_ID} {id} 1");
     fds::put(proc, c"self/setgroups", "deny")?;
-    fds::put(proc, c"self/uid_map", &map(confinement.uid))?;
-    fds::put(proc, c"self/gid_map", &map(confinement.gid))?;
+    fds::put(proc, c"self/uid_map", &map(confinement.ids.0))?;
+    fds::put(proc, c"self/gid_map", &map(confinement.ids.1))?;
     // When the whole host runs out of memory, functions go before the server.
     fds::put(proc, c"self/oom_score_adj", "500")
 }
@@ -262,6 +277,7 @@ fn limit_descriptors(confinement: &Confinement<'_>) -> io::Result<()> {
 /// The function's process. Returns only what went wrong.
 fn exec(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Failure {
     let mut last = || -> Result<Infallible, Failure> {
+        process::block_signals(&[]);
         // SAFETY: no pointers.
         unsafe { libc::setsid() };
         fds::cloexec_from(STATUS).at(Stage::Descriptors)?;
@@ -278,32 +294,6 @@ fn exec(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Failure {
     match last() {
         Ok(never) => match never {},
         Err(failure) => failure,
-    }
-}
-
-/// The sandbox's init: reaps, tells how the main process ended, and takes everything else down by ending.
-fn init(main: i32, message: (*const u8, usize)) -> ! {
-    // SAFETY: the range is the request's buffer in this process' own copy of memory; the function's process has its own.
-    unsafe { libc::explicit_bzero(message.0.cast_mut().cast(), message.1) };
-    process::set_name(c"init");
-    for fd in 0..STATUS {
-        // SAFETY: no owner in this process knows these numbers; holding them would keep the pipes open.
-        unsafe { libc::close(fd) };
-    }
-    loop {
-        match process::wait_any() {
-            Ok((pid, status)) if pid == main => {
-                let status = if libc::WIFSIGNALED(status) {
-                    Status::Signal(libc::WTERMSIG(status))
-                } else {
-                    Status::Code(libc::WEXITSTATUS(status))
-                };
-                fds::write_all(STATUS, &status.encode()).ok();
-                process::exit(0)
-            }
-            Ok(_) => {}
-            Err(_) => process::exit(1),
-        }
     }
 }
 

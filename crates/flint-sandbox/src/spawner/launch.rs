@@ -8,7 +8,7 @@ use super::child::{self, Confinement, Plan, UnpackPlan};
 use super::ext4::Size;
 use super::slot::Answer;
 use super::tmp::{Tmp, WRITE_RATE};
-use super::{Spawner, landlock, root};
+use super::{Spawner, base, landlock};
 use crate::cgroup::{Limits, Roles};
 use crate::error::Stage;
 use crate::message::{At as _, Failure, LaunchRequest, Reply, UnpackRequest};
@@ -37,8 +37,8 @@ impl Spawner {
         let root = self.roots.get_mut(launch.root as usize).ok_or(invalid(libc::ENOENT))?;
         let sizes = root.sizes.directory(&self.survey, launch.memory).at(Stage::Proc)?;
         let root = root.namespace.as_raw_fd();
-        let ids = self.uids.first + launch.slot;
-        let trees = given.iter().map(|dir| clone_directory(dir.as_raw_fd(), true)).collect::<io::Result<Vec<_>>>();
+        let (uid, gid) = self.ids.of(launch.slot);
+        let trees = given.iter().map(|dir| self.clone_directory(dir.as_raw_fd(), true)).collect::<io::Result<Vec<_>>>();
         let trees = trees.at(Stage::Trees)?;
         let code = if launch.has_code { trees.first() } else { None };
         let layer = if launch.has_layer { trees.last() } else { None };
@@ -50,7 +50,10 @@ impl Spawner {
         slot.group.limit(Limits { memory: launch.memory, pids: launch.pids }).at(Stage::Limits)?;
         if let Some(images) = &mut self.images {
             let size = Size { bytes: launch.tmp_bytes, inodes: launch.tmp_inodes };
-            slot.tmp = images.suited(slot.tmp.take(), size, ids);
+            slot.tmp = images.suited(slot.tmp.take(), size, uid);
+            if self.strict && slot.tmp.is_none() {
+                return Err(Failure { stage: Stage::Tmp, errno: libc::ENODEV });
+            }
             if let Some(tmp) = &slot.tmp {
                 slot.group.limit_writes(images.device_of(tmp), WRITE_RATE).at(Stage::Limits)?;
             }
@@ -59,8 +62,8 @@ impl Spawner {
         let (stdout, stdout_end) = fds::pipe().at(Stage::Clone)?;
         let (stderr, stderr_end) = fds::pipe().at(Stage::Clone)?;
         // So that the function can open /dev/stdout again.
-        fds::chown(stdout_end.as_raw_fd(), ids, ids).at(Stage::Clone)?;
-        fds::chown(stderr_end.as_raw_fd(), ids, ids).at(Stage::Clone)?;
+        fds::chown(stdout_end.as_raw_fd(), uid, gid).at(Stage::Clone)?;
+        fds::chown(stderr_end.as_raw_fd(), uid, gid).at(Stage::Clone)?;
 
         let text = |s: String| CString::new(s).expect("numbers hold no NUL");
         let plan = Plan {
@@ -68,8 +71,9 @@ impl Spawner {
                 root,
                 tasks: &slot.tasks,
                 net: slot.net.as_raw_fd(),
-                uid: ids,
-                gid: ids,
+                user: (!self.rootless).then_some((uid, gid)),
+                ids: (uid, gid),
+                processes: slot.processes_by_rlimit(launch.pids),
                 status: status_end.as_raw_fd(),
                 lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
                 open_files: launch.open_files,
@@ -82,12 +86,12 @@ impl Spawner {
             layer: layer.map(|fd| fd.as_raw_fd()),
             tmp: slot.tmp.as_ref().and_then(Tmp::mount),
             tmp_options: text(format!(
-                "size={},nr_inodes={},mode=1777,uid={ids},gid={ids}",
+                "size={},nr_inodes={},mode=1777,uid={uid},gid={gid}",
                 launch.tmp_bytes.max(4096),
                 launch.tmp_inodes.max(1)
             )),
             shm_options: text(format!(
-                "size={},nr_inodes=1024,mode=1777,uid={ids},gid={ids}",
+                "size={},nr_inodes=1024,mode=1777,uid={uid},gid={gid}",
                 (launch.memory / 2).min(64 << 20)
             )),
             null: self.null.as_raw_fd(),
@@ -99,12 +103,13 @@ impl Spawner {
             filters: self.filters.sandbox(),
             survey: &self.survey,
             sizes,
+            signals: slot.by_signals(),
             message: (message.as_ptr(), message.len()),
             cloned_ns: monotonic_ns(),
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
         let (pid, pidfd) = clone_into(cgroup, launch.walls, child::run, &plan)?;
-        slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
+        slot.launched(cgroup.is_some(), pid, &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, status, stdout, stderr]))
     }
 
@@ -113,10 +118,10 @@ impl Spawner {
         let invalid = |errno| Failure { stage: Stage::Request, errno };
         let [archive, staging] = &given[..] else { return Err(invalid(libc::EBADF)) };
         if self.unpack_root.is_none() {
-            self.unpack_root = Some(root::build_empty(self.host_mounts.as_raw_fd())?);
+            self.unpack_root = Some(self.builder().build_empty()?);
         }
         let root = self.unpack_root.as_ref().expect("it has just been made").as_raw_fd();
-        let tree = clone_directory(staging.as_raw_fd(), false).at(Stage::Trees)?;
+        let tree = self.clone_directory(staging.as_raw_fd(), false).at(Stage::Trees)?;
         let slot = self.slots.get(request.slot)?;
         if std::mem::replace(&mut slot.used, true) {
             return Err(invalid(libc::EBUSY));
@@ -132,8 +137,9 @@ impl Spawner {
                 root,
                 tasks: &slot.tasks,
                 net: slot.net.as_raw_fd(),
-                uid: self.service.0,
-                gid: self.service.1,
+                user: (!self.rootless).then_some(self.service),
+                ids: self.service,
+                processes: slot.processes_by_rlimit(4),
                 status: result_end.as_raw_fd(),
                 lifeline: (self.lifeline.0.as_raw_fd(), self.lifeline.1.as_raw_fd()),
                 open_files: 256,
@@ -149,20 +155,24 @@ impl Spawner {
         };
         let cgroup = slot.group.dir(Roles::UNIFIED);
         let (pid, pidfd) = clone_into(cgroup, Walls::default(), child::run_unpack, &plan)?;
-        slot.launched(cgroup.is_some(), &pidfd).at(Stage::Clone)?;
+        slot.launched(cgroup.is_some(), pid, &pidfd).at(Stage::Clone)?;
         Ok((Reply::Started { pid, began_ns }, vec![pidfd, result]))
     }
-}
 
-/// A detached copy of the mount below a directory that the server has opened.
-fn clone_directory(fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
-    if !fds::is_dir(fd)? {
-        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    /// A detached copy of the mount below a directory that the server has opened.
+    fn clone_directory(&self, fd: RawFd, read_only: bool) -> io::Result<OwnedFd> {
+        if !fds::is_dir(fd)? {
+            return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+        }
+        let tree = if self.rootless {
+            mount::clone_tree(base::reopen(fd)?.as_raw_fd(), c"")?
+        } else {
+            mount::clone_tree(fd, c"")?
+        };
+        let read_only = if read_only { mount::RDONLY } else { mount::NOEXEC };
+        mount::set_attributes(tree.as_raw_fd(), read_only | mount::NOSUID | mount::NODEV)?;
+        Ok(tree)
     }
-    let tree = mount::clone_tree(fd, c"")?;
-    let read_only = if read_only { mount::RDONLY } else { mount::NOEXEC };
-    mount::set_attributes(tree.as_raw_fd(), read_only | mount::NOSUID | mount::NODEV)?;
-    Ok(tree)
 }
 
 /// Clones a child into namespaces of its own, and into `cgroup`. It enters its root by itself.

@@ -7,14 +7,16 @@
 //!
 //! When the channel closes, it kills all its cgroups, removes them and exits.
 //!
-//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `root`, `proc` (what `/proc` shows),
-//! `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of a launch), `child` (the steps
-//! between `clone3` and `execve`), `landlock` and `filter` (files and
-//! system calls).
+//! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `base` (what it is without root),
+//! `root`, `proc` (what `/proc` shows), `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of
+//! a launch), `child` (the steps between `clone3` and `execve`), `landlock` and `filter` (files and system calls), `init` (the
+//! sandbox's first process afterwards).
 
+mod base;
 mod child;
 mod ext4;
 mod filter;
+mod init;
 mod landlock;
 mod launch;
 mod proc;
@@ -27,12 +29,13 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use crate::api::Options;
-use crate::cgroup::{self, Layout, Tops};
+use crate::cgroup::{self, Layout, Roles, Tops};
 use crate::codec::{MAX_MESSAGE, Reader, Writer};
 use crate::error::{Error, Stage};
 use crate::message::{Failure, Reply, Request};
 use crate::sys::{fds, process, socket};
 
+pub use base::seclude;
 pub(crate) use root::STAGING;
 pub(crate) use setup::is_root;
 
@@ -55,12 +58,17 @@ const START_LIMIT_MS: i32 = 20_000;
 
 /// Forks the spawner and waits until it has leased its uid range and swept what an earlier life left.
 ///
-/// Must be called while the process is root and has one thread, before privileges are dropped.
+/// Must be called while the process has one thread: as root, before privileges are dropped; or, with `options.rootless`, as
+/// a user, who calls [`seclude`] afterwards.
 ///
-/// Errors: `Threaded`, `Missing` (not root, no cgroups), `Option`, `Start`.
+/// Errors: `Threaded`, `Missing` (the wrong user, no cgroups, no namespaces), `Option`, `Start`.
 pub fn start(options: &Options) -> Result<SpawnerChannel, Error> {
     setup::check_options(options)?;
     let capabilities = crate::probe::probe();
+    if capabilities.root == options.rootless {
+        let who = if options.rootless { "a user who is not root" } else { "root at the start" };
+        return Err(Error::Missing(who.to_owned()));
+    }
     if !capabilities.missing.is_empty() {
         return Err(Error::Missing(capabilities.missing.join(", ")));
     }
@@ -120,7 +128,9 @@ struct Spawner {
     locks: setup::Locks,
     tops: Tops,
     filters: filter::Filters,
-    uids: setup::UidRange,
+    ids: setup::Ids,
+    rootless: bool,
+    strict: bool,
     service: (u32, u32),
     host_mounts: OwnedFd,
     host_net: OwnedFd,
@@ -134,6 +144,59 @@ struct Spawner {
     slots: slot::Slots,
     /// None where `/tmp` is in memory.
     images: Option<tmp::Images>,
+}
+
+/// What the spawner has to get hold of before it can start.
+struct Parts {
+    locks: setup::Locks,
+    tops: Tops,
+    filters: filter::Filters,
+    survey: proc::Survey,
+    ids: setup::Ids,
+    host_mounts: OwnedFd,
+    host_net: OwnedFd,
+    null: OwnedFd,
+    lifeline: (OwnedFd, OwnedFd),
+    images: Option<tmp::Images>,
+}
+
+impl Parts {
+    fn make(options: &Options) -> Result<Self, String> {
+        let what = |name: &'static str| move |e: io::Error| format!("{name}: {e}");
+        let layout = Layout::detect();
+        let name = setup::top_name(&options.data_id);
+        let (locks, ids, tops) = if options.rootless {
+            let layout = layout.delegated();
+            setup::sweep(&layout, &name)?;
+            base::enter()?;
+            let ids = setup::Ids::Own { uid: options.service_uid, gid: options.service_gid };
+            (setup::Locks::none(), ids, Tops::create_delegated(&layout, &name))
+        } else {
+            let (locks, first) = setup::lock_and_sweep(&layout, options)?;
+            let tops = Tops::create(&layout, &name).map_err(what("cgroups"))?;
+            if !(tops.have(Roles::MEMORY) && tops.have(Roles::PIDS)) {
+                return Err("neither memory nor processes can be capped".to_owned());
+            }
+            (locks, setup::Ids::Leased { first }, tops)
+        };
+        let filters = filter::Filters::compile()?;
+        let survey = proc::Survey::take().map_err(what("/proc"))?;
+        let open = |path, name| fds::open(path, libc::O_RDONLY).map_err(what(name));
+        let host_mounts = open(c"/proc/self/ns/mnt", "mount namespace")?;
+        let host_net = open(c"/proc/self/ns/net", "network namespace")?;
+        let null = fds::open(c"/dev/null", libc::O_RDWR).map_err(what("/dev/null"))?;
+        if !fds::is_null_device(null.as_raw_fd()).map_err(what("/dev/null"))? {
+            return Err("/dev/null is not the null device".to_owned());
+        }
+        let lifeline = fds::pipe().map_err(what("pipe"))?;
+        setup::shed_capabilities(options.rootless).map_err(what("capabilities"))?;
+        let images = match ids {
+            setup::Ids::Leased { first } => open_images(options, &layout, first)?,
+            // Who is not root has no loop devices.
+            setup::Ids::Own { .. } => None,
+        };
+        Ok(Self { locks, tops, filters, survey, ids, host_mounts, host_net, null, lifeline, images })
+    }
 }
 
 /// Roots that one server may define; there is one for each runtime.
@@ -161,43 +224,26 @@ impl Spawner {
     }
 
     fn make(channel: OwnedFd, options: &Options) -> Result<Self, (OwnedFd, String)> {
-        let parts = || -> Result<_, String> {
-            let what = |name: &'static str| move |e: io::Error| format!("{name}: {e}");
-            let layout = Layout::detect();
-            let (locks, uids) = setup::lock_and_sweep(&layout, options)?;
-            let tops = Tops::create(&layout, &setup::top_name(&options.data_id)).map_err(what("cgroups"))?;
-            let filters = filter::Filters::compile()?;
-            let survey = proc::Survey::take().map_err(what("/proc"))?;
-            let open = |path, name| fds::open(path, libc::O_RDONLY).map_err(what(name));
-            let host_mounts = open(c"/proc/self/ns/mnt", "mount namespace")?;
-            let host_net = open(c"/proc/self/ns/net", "network namespace")?;
-            let null = fds::open(c"/dev/null", libc::O_RDWR).map_err(what("/dev/null"))?;
-            if !fds::is_null_device(null.as_raw_fd()).map_err(what("/dev/null"))? {
-                return Err("/dev/null is not the null device".to_owned());
-            }
-            let lifeline = fds::pipe().map_err(what("pipe"))?;
-            setup::shed_capabilities().map_err(what("capabilities"))?;
-            let images = open_images(options, &layout, uids.first);
-            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images))
-        };
-        match parts() {
-            Ok((locks, uids, tops, filters, survey, host_mounts, host_net, null, lifeline, images)) => Ok(Self {
+        match Parts::make(options) {
+            Ok(parts) => Ok(Self {
                 channel,
-                locks,
-                tops,
-                filters,
-                survey,
+                locks: parts.locks,
+                tops: parts.tops,
+                filters: parts.filters,
+                survey: parts.survey,
                 landlock: landlock::Abi::detect(),
-                uids,
+                ids: parts.ids,
+                rootless: options.rootless,
+                strict: options.strict,
                 service: (options.service_uid, options.service_gid),
-                host_mounts,
-                host_net,
-                null,
-                lifeline,
+                host_mounts: parts.host_mounts,
+                host_net: parts.host_net,
+                null: parts.null,
+                lifeline: parts.lifeline,
                 roots: Vec::new(),
                 unpack_root: None,
-                slots: slot::Slots::new(uids.count, options.cpu_quota),
-                images,
+                slots: slot::Slots::new(options),
+                images: parts.images,
             }),
             Err(problem) => Err((channel, problem)),
         }
@@ -249,6 +295,7 @@ impl Spawner {
             Request::DestroySlot { slot } => self.slots.destroy(slot, &self.tops, self.images.as_mut()),
             Request::KillSlot { slot } => self.slots.kill(slot, &self.tops),
             Request::SettleSlot { slot } => self.slots.settle(slot, &self.tops),
+            Request::Measure { slot } => self.slots.measure(slot),
             Request::Socket { slot } => self.slots.socket(slot, self.host_net.as_raw_fd()),
         };
         outcome.unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()))
@@ -264,18 +311,23 @@ impl Spawner {
         if self.roots.len() >= MAX_ROOTS {
             return Err(Failure { stage: Stage::Root, errno: libc::EMFILE });
         }
-        let root = root::build(binds, files, contents.as_raw_fd(), self.host_mounts.as_raw_fd())?;
+        let root = self.builder().build(binds, files, contents.as_raw_fd())?;
         self.roots.push(root);
         Ok((Reply::Root { root: self.roots.len() as u32 - 1 }, Vec::new()))
     }
 
+    fn builder(&self) -> root::Builder {
+        root::Builder { host_mounts: self.host_mounts.as_raw_fd(), rootless: self.rootless }
+    }
+
     /// The server is gone: nothing that it started may live on.
     fn shut_down(&mut self) {
+        self.slots.kill_all(&self.tops);
         let mut left: Vec<_> = self.tops.0.iter().map(|top| top.path.clone()).collect();
         // 10 s: the kernel may take a while to tear down hundreds of processes; whatever is left is swept next time.
         for _ in 0..2000 {
             left.retain(|path| !cgroup::sweep_once(path));
-            if left.is_empty() {
+            if left.is_empty() && self.slots.have_ended() {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
@@ -290,14 +342,15 @@ impl Spawner {
 }
 
 /// What `/tmp` is made from, where the host can; said where it can't.
-fn open_images(options: &Options, layout: &Layout, first_uid: u32) -> Option<tmp::Images> {
-    let folder = options.image_dir.as_deref()?;
+fn open_images(options: &Options, layout: &Layout, first_uid: u32) -> Result<Option<tmp::Images>, String> {
+    let Some(folder) = options.image_dir.as_deref() else { return Ok(None) };
     let range = first_uid.saturating_sub(options.uid_base) / options.uid_count;
     match tmp::Images::open(folder, range, layout.write_throttle.as_deref()) {
-        Ok(images) => Some(images),
+        Ok(images) => Ok(Some(images)),
+        Err(error) if options.strict => Err(format!("no loop devices for /tmp: {error}")),
         Err(error) => {
             tracing::warn!(%error, "no loop devices: /tmp is in memory, on the account of the function");
-            None
+            Ok(None)
         }
     }
 }

@@ -156,6 +156,10 @@ impl Sizes {
         let options = [(c"size", c"8m"), (c"nr_inodes", c"1k"), (c"mode", c"0700")];
         let dir = mount::new_fs(c"tmpfs", &options, mount::NOSUID | mount::NODEV | mount::NOEXEC)?;
         mount::attach(dir.as_raw_fd(), root, c"var/proc")?;
+        // All sandboxes of a root share the files. Without root they are their owner's too: they see it read-only.
+        let shown = mount::clone_tree(dir.as_raw_fd(), c"")?;
+        mount::set_attributes(shown.as_raw_fd(), mount::RDONLY)?;
+        mount::attach(shown.as_raw_fd(), root, c"var/proc")?;
         Ok(Self { dir, made: VecDeque::new() })
     }
 

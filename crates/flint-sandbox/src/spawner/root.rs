@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use super::base;
 use super::proc::Sizes;
 use crate::cgroup::c_path;
 use crate::error::Stage;
@@ -37,45 +38,51 @@ pub struct Root {
     pub sizes: Sizes,
 }
 
-/// Builds a root.
-pub fn build(
-    binds: &[(&CStr, &CStr)],
-    files: &[FileHead<'_>],
-    contents: RawFd,
-    host_mounts: RawFd,
-) -> Result<Root, Failure> {
-    let total = files.iter().try_fold(0_u64, |sum, f| sum.checked_add(f.length));
-    if total.is_none_or(|t| t > MAX_ROOT_BYTES) {
-        return Err(Failure { stage: Stage::Request, errno: libc::EFBIG });
-    }
-    let trees = host_trees(binds).at(Stage::Root)?;
-    let (namespace, sizes) = in_new_namespace(host_mounts, |root| {
-        furnish(root)?;
-        for tree in &trees {
-            let target = relative(&tree.target)?;
-            make_parents(root, target.to_bytes())?;
-            make_dir(root, &target)?;
-            mount::attach(tree.fd.as_raw_fd(), root, &target)?;
-        }
-        let empty = mount::clone_tree(root, c"var/empty")?;
-        mount::set_attributes(empty.as_raw_fd(), FROM_HOST | mount::NOEXEC)?;
-        match mount::attach(empty.as_raw_fd(), root, c"usr/local") {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut offset = 0;
-        for file in files {
-            write_file(root, file, contents, offset)?;
-            offset += file.length;
-        }
-        Sizes::attach(root)
-    })?;
-    Ok(Root { namespace, sizes })
+/// How roots are built on this host.
+pub struct Builder {
+    pub host_mounts: RawFd,
+    /// Device nodes can't be made: the host's are bound in.
+    pub rootless: bool,
 }
 
-/// The root of the unpack helper: nothing but the place where the staging directory goes.
-pub fn build_empty(host_mounts: RawFd) -> Result<OwnedFd, Failure> {
-    in_new_namespace(host_mounts, |root| make_dir(root, c"staging")).map(|(namespace, ())| namespace)
+impl Builder {
+    /// Builds a root.
+    pub fn build(&self, binds: &[(&CStr, &CStr)], files: &[FileHead<'_>], contents: RawFd) -> Result<Root, Failure> {
+        let total = files.iter().try_fold(0_u64, |sum, f| sum.checked_add(f.length));
+        if total.is_none_or(|t| t > MAX_ROOT_BYTES) {
+            return Err(Failure { stage: Stage::Request, errno: libc::EFBIG });
+        }
+        let trees = host_trees(binds).at(Stage::Root)?;
+        let devices = if self.rootless { Some(host_devices().at(Stage::Root)?) } else { None };
+        let (namespace, sizes) = in_new_namespace(self.host_mounts, |root| {
+            furnish(root)?;
+            furnish_dev(root, devices.as_deref())?;
+            for tree in &trees {
+                let target = relative(&tree.target)?;
+                make_parents(root, target.to_bytes())?;
+                make_dir(root, &target)?;
+                mount::attach(tree.fd.as_raw_fd(), root, &target)?;
+            }
+            let empty = mount::clone_tree(root, c"var/empty")?;
+            mount::set_attributes(empty.as_raw_fd(), FROM_HOST | mount::NOEXEC)?;
+            match mount::attach(empty.as_raw_fd(), root, c"usr/local") {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut offset = 0;
+            for file in files {
+                write_file(root, file, contents, offset)?;
+                offset += file.length;
+            }
+            Sizes::attach(root)
+        })?;
+        Ok(Root { namespace, sizes })
+    }
+
+    /// The root of the unpack helper: nothing but the place where the staging directory goes.
+    pub fn build_empty(&self) -> Result<OwnedFd, Failure> {
+        in_new_namespace(self.host_mounts, |root| make_dir(root, c"staging")).map(|(namespace, ())| namespace)
+    }
 }
 
 /// Runs `fill` on a new tmpfs in a new mount namespace, makes it that namespace's read-only root, and comes back.
@@ -102,9 +109,7 @@ fn in_new_namespace<T>(host_mounts: RawFd, fill: impl FnOnce(RawFd) -> io::Resul
 fn host_trees(binds: &[(&CStr, &CStr)]) -> io::Result<Vec<Tree>> {
     let mut trees = Vec::new();
     let mut add = |source: &Path, target: &CStr| -> io::Result<()> {
-        let fd = mount::clone_tree(libc::AT_FDCWD, &c_path(source)?)?;
-        mount::set_attributes(fd.as_raw_fd(), FROM_HOST)?;
-        trees.push(Tree { fd, target: target.to_owned() });
+        trees.push(Tree { fd: host_tree(&c_path(source)?)?, target: target.to_owned() });
         Ok(())
     };
     add(Path::new("/usr"), c"/usr")?;
@@ -130,6 +135,28 @@ fn host_trees(binds: &[(&CStr, &CStr)]) -> io::Result<Vec<Tree>> {
         add(&source, target)?;
     }
     Ok(trees)
+}
+
+/// A copy of a host tree without what is mounted below it. To a spawner that is not root the kernel gives it only whole,
+/// because what is mounted may be there to hide something.
+fn host_tree(path: &CStr) -> io::Result<OwnedFd> {
+    match mount::clone_tree(libc::AT_FDCWD, path) {
+        Ok(tree) => mount::set_attributes(tree.as_raw_fd(), FROM_HOST).map(|()| tree),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let tree = mount::clone_whole_tree(libc::AT_FDCWD, path)?;
+            mount::set_whole_attributes(tree.as_raw_fd(), FROM_HOST).map(|()| tree)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The nodes of `/dev`: name, major, minor.
+const DEVICES: [(&CStr, u32, u32); 6] =
+    [(c"null", 1, 3), (c"zero", 1, 5), (c"full", 1, 7), (c"random", 1, 8), (c"urandom", 1, 9), (c"tty", 5, 0)];
+
+/// The host's own nodes, each as a detached mount.
+fn host_devices() -> io::Result<Vec<OwnedFd>> {
+    DEVICES.iter().map(|(name, major, minor)| base::device(name, (*major, *minor))).collect()
 }
 
 /// The parts of the host's `/etc` that libraries need and that hold nothing secret.
@@ -207,22 +234,22 @@ fn furnish(root: RawFd) -> io::Result<()> {
         put_file(root, c"etc/ld.so.cache", 0o644, &loader_cache)?;
     }
     fds::symlink_at(c"/usr/share/zoneinfo/UTC", root, c"etc/localtime")?;
-    fds::symlink_at(c"/proc/self/mounts", root, c"etc/mtab")?;
-    furnish_dev(root)
+    fds::symlink_at(c"/proc/self/mounts", root, c"etc/mtab")
 }
 
-/// Six device nodes that give nothing away, and the names for standard streams.
-fn furnish_dev(root: RawFd) -> io::Result<()> {
+/// Six device nodes that give nothing away, and the names for standard streams. The nodes are `bound`, or made.
+fn furnish_dev(root: RawFd, bound: Option<&[OwnedFd]>) -> io::Result<()> {
     let attributes = mount::NOSUID | mount::NOEXEC;
     let dev = mount::new_fs(c"tmpfs", &[(c"size", c"64k"), (c"nr_inodes", c"64"), (c"mode", c"0755")], attributes)?;
     let dir = dev.as_raw_fd();
-    let nodes = [(c"null", 3), (c"zero", 5), (c"full", 7), (c"random", 8), (c"urandom", 9)];
-    for (name, minor) in nodes {
-        fds::mknod_at(dir, name, libc::S_IFCHR | 0o666, 1, minor)?;
-        open_to_all(dir, name)?;
+    for (name, major, minor) in DEVICES {
+        if bound.is_some() {
+            create_file(dir, name, 0)?;
+        } else {
+            fds::mknod_at(dir, name, libc::S_IFCHR | 0o666, major, minor)?;
+            open_to_all(dir, name)?;
+        }
     }
-    fds::mknod_at(dir, c"tty", libc::S_IFCHR | 0o666, 5, 0)?;
-    open_to_all(dir, c"tty")?;
     for (target, name) in [
         (c"/proc/self/fd", c"fd"),
         (c"/proc/self/fd/0", c"stdin"),
@@ -232,8 +259,11 @@ fn furnish_dev(root: RawFd) -> io::Result<()> {
         fds::symlink_at(target, dir, name)?;
     }
     make_dir(dir, c"shm")?;
-    mount::set_attributes(dir, attributes | mount::RDONLY)?;
-    mount::attach(dir, root, c"dev")
+    mount::attach(dir, root, c"dev")?;
+    for (node, (name, ..)) in bound.into_iter().flatten().zip(DEVICES) {
+        mount::attach(node.as_raw_fd(), dir, name)?;
+    }
+    mount::set_attributes(dir, attributes | mount::RDONLY)
 }
 
 /// Mode 0666 whatever the umask says.

@@ -36,7 +36,7 @@ pub fn check_options(options: &Options) -> Result<(), Error> {
     if options.uid_base < 1000 || options.uid_base.checked_add(options.uid_count.saturating_mul(2)).is_none() {
         return bad("uid_base", format!("{} leaves no room for host user ids", options.uid_base));
     }
-    if options.service_uid == 0 || options.service_gid == 0 {
+    if options.service_uid == 0 || (options.service_gid == 0 && !options.rootless) {
         return bad("service_uid", "the service user must not be root".to_owned());
     }
     if options.idle_slots > 256 {
@@ -117,9 +117,9 @@ fn scrub_memory() {
     }
 }
 
-/// Keeps what making sandboxes takes; gives up the rest for ever.
-pub fn shed_capabilities() -> io::Result<()> {
-    let keep = [
+/// Keeps what making sandboxes takes; gives up the rest for ever. Without root they are those of the own user namespace.
+pub fn shed_capabilities(rootless: bool) -> io::Result<()> {
+    let mut keep = [
         cap::SYS_ADMIN,    // namespaces, mounts, host names
         cap::SYS_CHROOT,   // entering mount namespaces
         cap::SYS_RESOURCE, // resource limits up to what the launch asks for
@@ -135,6 +135,10 @@ pub fn shed_capabilities() -> io::Result<()> {
     ]
     .iter()
     .fold(0_u64, |set, number| set | 1 << number);
+    if rootless {
+        // How much memory sandboxes hold is read from their processes where no cgroup counts it.
+        keep |= 1 << cap::SYS_PTRACE;
+    }
     process::limit_bounding_set(keep)?;
     process::limit_capabilities(keep)
 }
@@ -147,6 +151,11 @@ pub struct Locks {
 }
 
 impl Locks {
+    /// Without root there is nothing that several servers of one host share.
+    pub fn none() -> Self {
+        Self { paths: Vec::new(), held: Vec::new() }
+    }
+
     /// Removes the directories while they are still locked, innermost first.
     pub fn release(&mut self) {
         for path in self.paths.drain(..).rev() {
@@ -161,17 +170,29 @@ impl Locks {
     }
 }
 
-/// A leased range of host ids, the same for users and groups.
+/// Who sandboxes are on the host.
 #[derive(Clone, Copy, Debug)]
-pub struct UidRange {
-    pub first: u32,
-    pub count: u32,
+pub enum Ids {
+    /// Each slot has one of its own, the same for user and group, from this one on.
+    Leased { first: u32 },
+    /// Without root: all are who started the server.
+    Own { uid: u32, gid: u32 },
 }
 
-/// Locks the data directory's id, sweeps its cgroups, leases a uid range. Errors are one line for the operator.
-pub fn lock_and_sweep(layout: &Layout, options: &Options) -> Result<(Locks, UidRange), String> {
+impl Ids {
+    /// User and group of a slot.
+    pub fn of(self, slot: u32) -> (u32, u32) {
+        match self {
+            Self::Leased { first } => (first + slot, first + slot),
+            Self::Own { uid, gid } => (uid, gid),
+        }
+    }
+}
+
+/// Locks the data directory's id, sweeps its cgroups, leases a range of user ids and returns the first. Errors are one line for the operator.
+pub fn lock_and_sweep(layout: &Layout, options: &Options) -> Result<(Locks, u32), String> {
     let home = layout.lock_home().ok_or("no cgroup hierarchy is mounted")?;
-    let mut locks = Locks { paths: Vec::new(), held: Vec::new() };
+    let mut locks = Locks::none();
     // An earlier life's spawner may still be cleaning up: 10 s.
     let path = home.join(format!("flint-lock-{}", options.data_id));
     let lock = wait_for(2000, || lock_directory(&path)).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -180,8 +201,8 @@ pub fn lock_and_sweep(layout: &Layout, options: &Options) -> Result<(Locks, UidR
     sweep(layout, &top_name(&options.data_id))?;
     remove_marks(home, &options.data_id);
     tidy_dead(layout, home);
-    let range = lease_range(layout, home, options, &mut locks)?;
-    Ok((locks, range))
+    let first = lease_range(layout, home, options, &mut locks)?;
+    Ok((locks, first))
 }
 
 /// Tries until there is a result, 5 ms apart.
@@ -215,7 +236,8 @@ fn lock_directory(path: &Path) -> io::Result<Option<OwnedFd>> {
     Ok(same.then_some(fd))
 }
 
-fn sweep(layout: &Layout, name: &str) -> Result<(), String> {
+/// Ends and removes what an earlier life of this name has left in its cgroups.
+pub fn sweep(layout: &Layout, name: &str) -> Result<(), String> {
     for path in cgroup::find_tops(layout, name) {
         let gone = wait_for(2000, || Ok(cgroup::sweep_once(&path).then_some(())));
         if !matches!(gone, Ok(Some(()))) {
@@ -249,7 +271,8 @@ fn remove_marks(home: &Path, id: &str) {
     }
 }
 
-fn lease_range(layout: &Layout, home: &Path, options: &Options, locks: &mut Locks) -> Result<UidRange, String> {
+/// Leases `uid_count` ids; returns the first.
+fn lease_range(layout: &Layout, home: &Path, options: &Options, locks: &mut Locks) -> Result<u32, String> {
     let subordinate = subordinate_ranges();
     for k in 0..MAX_RANGES {
         let Some(first) = k.checked_mul(options.uid_count).and_then(|n| n.checked_add(options.uid_base)) else { break };
@@ -282,7 +305,7 @@ fn lease_range(layout: &Layout, home: &Path, options: &Options, locks: &mut Lock
         if let Ok(fd) = cgroup::c_path(&mark).and_then(|p| fds::open(&p, libc::O_DIRECTORY | libc::O_RDONLY)) {
             locks.hold(mark, fd);
         }
-        return Ok(UidRange { first, count: options.uid_count });
+        return Ok(first);
     }
     Err(format!("no free range of {} host user ids from {} on", options.uid_count, options.uid_base))
 }

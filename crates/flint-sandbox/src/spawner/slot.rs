@@ -11,9 +11,10 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::tmp::{Images, Tmp};
-use crate::api::RUNTIME_API;
+use crate::api::{Options, RUNTIME_API};
 use crate::cgroup::{Group, Roles, Tops};
 use crate::error::Stage;
+use crate::measure;
 use crate::message::{At as _, Failure, Reply, SLOT_FILES, SlotFile, SlotForm};
 use crate::sys::{fds, process, socket};
 
@@ -40,12 +41,17 @@ pub struct Slot {
     init: Option<OwnedFd>,
     /// `/tmp`, prepared or in use; none where it is a tmpfs of the sandbox's own.
     pub tmp: Option<Tmp>,
+    /// Its number on the host; 0 before the launch.
+    pid: u32,
+    /// Who is not root has fewer ways to limit and to end.
+    rootless: bool,
 }
 
 impl Slot {
     /// Closes what only the launch needed.
-    pub fn launched(&mut self, cgroup: bool, pidfd: &OwnedFd) -> io::Result<()> {
-        if !cgroup {
+    pub fn launched(&mut self, cgroup: bool, pid: u32, pidfd: &OwnedFd) -> io::Result<()> {
+        self.pid = pid;
+        if !cgroup || self.rootless {
             self.init = Some(pidfd.try_clone()?);
         }
         self.tasks.clear();
@@ -54,6 +60,21 @@ impl Slot {
             tmp.handed_over();
         }
         Ok(())
+    }
+
+    /// Signals to init take the place of a freezer.
+    pub fn by_signals(&self) -> bool {
+        self.rootless && [Roles::UNIFIED, Roles::FREEZER].iter().all(|&role| self.group.dir(role).is_none())
+    }
+
+    /// The limit of processes where no cgroup counts them. Since Linux 5.14 the resource limit counts those of one user
+    /// namespace; before, all of the user's, his desktop included, so that it can't be set.
+    pub fn processes_by_rlimit(&self, most: u32) -> Option<u32> {
+        (self.rootless && self.group.dir(Roles::PIDS).is_none() && crate::probe::counts_by_namespace()).then_some(most)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.init.as_ref().is_none_or(|init| fds::poll_one(init.as_raw_fd(), libc::POLLIN, 0).is_ok_and(|e| e != 0))
     }
 
     fn kill(&self, tops: &Tops) {
@@ -66,6 +87,7 @@ impl Slot {
 }
 
 pub struct Slots {
+    rootless: bool,
     count: u32,
     /// Their CPU quota can be set.
     cpu_quota: bool,
@@ -78,10 +100,11 @@ pub struct Slots {
 }
 
 impl Slots {
-    pub fn new(count: u32, cpu_quota: bool) -> Self {
+    pub fn new(options: &Options) -> Self {
         Self {
-            count,
-            cpu_quota,
+            rootless: options.rootless,
+            count: options.uid_count,
+            cpu_quota: options.cpu_quota,
             live: BTreeMap::new(),
             free: VecDeque::new(),
             next: 0,
@@ -106,7 +129,7 @@ impl Slots {
                 None => return Ok((Reply::Full, Vec::new())),
             }
         };
-        match make(index, tops, host_net, self.cpu_quota) {
+        match make(index, tops, host_net, Wanted { cpu_quota: self.cpu_quota, rootless: self.rootless }) {
             Ok((mut slot, mask, form, files)) => {
                 slot.tmp = images.and_then(Images::usual);
                 self.live.insert(index, slot);
@@ -122,6 +145,25 @@ impl Slots {
     pub fn kill(&mut self, index: u32, tops: &Tops) -> Answer {
         self.get(index)?.kill(tops);
         Ok((Reply::Done, Vec::new()))
+    }
+
+    /// Kills every sandbox.
+    pub fn kill_all(&mut self, tops: &Tops) {
+        self.live.values().filter(|slot| slot.used).for_each(|slot| slot.kill(tops));
+    }
+
+    /// All that were killed have ended, as far as pidfds tell.
+    pub fn have_ended(&self) -> bool {
+        self.live.values().all(Slot::has_ended)
+    }
+
+    /// How much memory a sandbox holds.
+    pub fn measure(&mut self, index: u32) -> Answer {
+        let slot = self.get(index)?;
+        if slot.init.is_none() || slot.has_ended() {
+            return Err(Failure { stage: Stage::Request, errno: libc::ESRCH });
+        }
+        Ok((Reply::Measured(measure::by_shares(&measure::processes(slot.pid))), Vec::new()))
     }
 
     /// A TCP socket for the server in the namespace of a slot that is in use. All that it can reach is what listens there.
@@ -196,15 +238,27 @@ impl Slots {
 
 type Made = (Slot, u32, SlotForm, Vec<OwnedFd>);
 
-fn make(index: u32, tops: &Tops, host_net: RawFd, cpu_quota: bool) -> Result<Made, Failure> {
+/// How slots are here.
+#[derive(Clone, Copy)]
+struct Wanted {
+    cpu_quota: bool,
+    rootless: bool,
+}
+
+fn make(index: u32, tops: &Tops, host_net: RawFd, wanted: Wanted) -> Result<Made, Failure> {
+    let Wanted { cpu_quota, rootless } = wanted;
     let name = CString::new(format!("s{index}")).expect("digits hold no NUL");
     let (net, listener) = make_network(host_net).at(Stage::Network)?;
     let group = tops.create_group(&name).at(Stage::Cgroup)?;
     match open_files(&group, listener, cpu_quota) {
-        Ok((mask, form, files)) => {
+        Ok((mask, mut form, files)) => {
+            form.signals = rootless;
             let tasks = group.open_tasks();
             match tasks {
-                Ok(tasks) => Ok((Slot { group, net, tasks, used: false, init: None, tmp: None }, mask, form, files)),
+                Ok(tasks) => {
+                    let slot = Slot { group, net, tasks, used: false, init: None, tmp: None, pid: 0, rootless };
+                    Ok((slot, mask, form, files))
+                }
                 Err(error) => {
                     tops.remove_group(&group).ok();
                     Err(Failure::new(Stage::Cgroup, &error))
@@ -261,7 +315,8 @@ fn open_files(group: &Group, listener: OwnedFd, cpu_quota: bool) -> io::Result<(
             out.push(file);
         }
     }
-    Ok((mask, SlotForm { freezer_v1: !unified, cpu_stat, cpu_max: group.is_unified(Roles::CPU) }, out))
+    let form = SlotForm { freezer_v1: !unified, cpu_stat, cpu_max: group.is_unified(Roles::CPU), signals: false };
+    Ok((mask, form, out))
 }
 
 /// Version 1 tells of an out-of-memory kill by an eventfd; it has no group kill of its own.

@@ -8,6 +8,7 @@ use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use super::{check, check_int};
 
 const OPEN_TREE_CLONE: libc::c_uint = 1;
+const AT_RECURSIVE: libc::c_uint = 0x8000;
 const OPEN_TREE_CLOEXEC: libc::c_uint = libc::O_CLOEXEC as libc::c_uint;
 const MOVE_MOUNT_F_EMPTY_PATH: libc::c_uint = 0x4;
 const FSOPEN_CLOEXEC: libc::c_uint = 1;
@@ -45,8 +46,24 @@ pub fn clone_tree(dir: RawFd, path: &CStr) -> io::Result<OwnedFd> {
     check(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) }).map(own)
 }
 
+/// As [`clone_tree`], with all that is mounted below it.
+pub fn clone_whole_tree(dir: RawFd, path: &CStr) -> io::Result<OwnedFd> {
+    let flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW as libc::c_uint;
+    // SAFETY: `path` is NUL-terminated.
+    check(unsafe { libc::syscall(libc::SYS_open_tree, dir, path.as_ptr(), flags) }).map(own)
+}
+
 /// Adds attributes to the mount that `fd` stands for.
 pub fn set_attributes(fd: RawFd, set: u64) -> io::Result<()> {
+    change_attributes(fd, set, 0)
+}
+
+/// Adds attributes to the mount that `fd` stands for and to all below it.
+pub fn set_whole_attributes(fd: RawFd, set: u64) -> io::Result<()> {
+    change_attributes(fd, set, AT_RECURSIVE)
+}
+
+fn change_attributes(fd: RawFd, set: u64, flags: libc::c_uint) -> io::Result<()> {
     let attr = MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 };
     // SAFETY: the path is NUL-terminated, `attr` is a valid mount_attr of the size that is passed.
     check(unsafe {
@@ -54,7 +71,7 @@ pub fn set_attributes(fd: RawFd, set: u64) -> io::Result<()> {
             libc::SYS_mount_setattr,
             fd,
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH as libc::c_uint | flags,
             &attr as *const MountAttr,
             size_of::<MountAttr>(),
         )
@@ -112,9 +129,18 @@ pub fn mount_new(kind: &CStr, path: &CStr, flags: libc::c_ulong, data: &CStr) ->
 
 /// Cuts the whole tree of this mount namespace off from the propagation of others.
 pub fn make_all_private() -> io::Result<()> {
+    propagate(libc::MS_PRIVATE)
+}
+
+/// Lets the whole tree of this mount namespace follow what the host mounts and unmounts, and not the other way round.
+pub fn make_all_slave() -> io::Result<()> {
+    propagate(libc::MS_SLAVE)
+}
+
+fn propagate(kind: libc::c_ulong) -> io::Result<()> {
     let none = std::ptr::null::<libc::c_char>();
     // SAFETY: the target is NUL-terminated, the other strings are not used for a change of propagation.
-    check_int(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()) }).map(drop)
+    check_int(unsafe { libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | kind, none.cast()) }).map(drop)
 }
 
 /// Makes the directory that `fd` stands for the root of this mount namespace and detaches the old one.

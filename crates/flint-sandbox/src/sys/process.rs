@@ -76,6 +76,12 @@ pub fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     check_int(unsafe { libc::prctl(option, value, 0, 0, 0) }).map(drop)
 }
 
+/// Effective user and group.
+pub fn ids() -> (u32, u32) {
+    // SAFETY: no pointers; neither call can fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
 /// Sets the name that `ps` shows, at most 15 bytes.
 pub fn set_name(name: &std::ffi::CStr) {
     // SAFETY: `name` is NUL-terminated; failing is harmless.
@@ -119,6 +125,7 @@ pub mod cap {
     pub const SETPCAP: u32 = 8;
     pub const NET_ADMIN: u32 = 12;
     pub const SYS_CHROOT: u32 = 18;
+    pub const SYS_PTRACE: u32 = 19;
     pub const SYS_ADMIN: u32 = 21;
     pub const SYS_RESOURCE: u32 = 24;
     pub const MKNOD: u32 = 27;
@@ -200,9 +207,14 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
 
 /// SIGKILL to the process behind a pidfd; false for one that has ended (and needs none).
 pub fn kill(pidfd: RawFd) -> bool {
+    signal(pidfd, libc::SIGKILL).is_ok()
+}
+
+/// Sends a signal to the process behind a pidfd.
+pub fn signal(pidfd: RawFd, number: libc::c_int) -> io::Result<()> {
     let none = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: no information is passed.
-    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, none, 0) == 0 }
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, number, none, 0) }).map(drop)
 }
 
 pub fn set_hostname(name: &[u8]) -> io::Result<()> {
@@ -232,12 +244,72 @@ pub fn reset_signals() {
 /// Waits for any child; returns its pid and raw wait status.
 pub fn wait_any() -> io::Result<(i32, i32)> {
     loop {
-        let mut status = 0;
-        // SAFETY: `status` is a valid place for one int.
-        match check_int(unsafe { libc::waitpid(-1, &mut status, libc::__WALL) }) {
-            Ok(pid) => return Ok((pid, status)),
+        match wait_child(libc::__WALL) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// As [`wait_any`]; none while all children run.
+pub fn wait_any_now() -> io::Result<Option<(i32, i32)>> {
+    wait_child(libc::__WALL | libc::WNOHANG).map(|ended| (ended.0 != 0).then_some(ended))
+}
+
+fn wait_child(options: libc::c_int) -> io::Result<(i32, i32)> {
+    let mut status = 0;
+    // SAFETY: `status` is a valid place for one int.
+    let pid = check_int(unsafe { libc::waitpid(-1, &mut status, options) })?;
+    Ok((pid, status))
+}
+
+fn signal_set(numbers: &[libc::c_int]) -> libc::sigset_t {
+    // SAFETY: all-zero is a valid sigset, and both calls get one.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for &number in numbers {
+            libc::sigaddset(&mut set, number);
+        }
+        set
+    }
+}
+
+/// Blocks these signals and no others.
+pub fn block_signals(numbers: &[libc::c_int]) {
+    // SAFETY: the set is valid; the old one is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signal_set(numbers), std::ptr::null_mut()) };
+}
+
+/// A signal that has come.
+pub struct Signal {
+    pub number: libc::c_int,
+    /// Who sent it by `kill` or a pidfd: 0 for a process that has no number in this pid namespace. None where the kernel
+    /// or a queued value says something else.
+    pub sender: Option<i32>,
+}
+
+/// Waits for one of these signals, which must be blocked.
+pub fn wait_signal(numbers: &[libc::c_int]) -> io::Result<Signal> {
+    let set = signal_set(numbers);
+    loop {
+        // SAFETY: all-zero is a valid siginfo.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `set` and `info` are valid.
+        match check_int(unsafe { libc::sigwaitinfo(&set, &mut info) }) {
+            Ok(number) => {
+                // SAFETY: with this code the kernel has filled in the sender.
+                let sender = (info.si_code == libc::SI_USER).then(|| unsafe { info.si_pid() });
+                return Ok(Signal { number, sender });
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Sends a signal to every process of this pid namespace but the caller, which must be its init.
+pub fn signal_all(number: libc::c_int) {
+    // SAFETY: no pointers.
+    unsafe { libc::kill(-1, number) };
 }

@@ -303,6 +303,9 @@ fn arguments(flags: &ServerFlags) -> Vec<std::ffi::OsString> {
     if flags.parity {
         arguments.push("--parity".into());
     }
+    if flags.multi_tenant {
+        arguments.push("--multi-tenant".into());
+    }
     arguments
 }
 
@@ -317,7 +320,7 @@ mod tests {
     fn the_child_hears_every_flag() {
         let line = "flint dev app --data d --listen 127.0.0.1:0 --account 123456789012 --region eu-west-1 --user 7 \
                     --memory-budget 2GiB --concurrency 9 --idle-timeout 1m --log debug \
-                    --max-memory 2GiB --max-tmp 1GiB --max-timeout 30s --parity";
+                    --max-memory 2GiB --max-tmp 1GiB --max-timeout 30s --parity --multi-tenant";
         let Command::Dev(dev) = Cli::parse_from(line.split_whitespace()).command else { panic!() };
         let said = std::iter::once("flint".into()).chain(arguments(&dev.server));
         let Command::Up(up) = Cli::parse_from(said).command else { panic!() };

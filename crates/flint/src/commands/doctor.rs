@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use flint_server::host::{self, CgroupMode, Host};
+use flint_server::host::{self, Capabilities, CgroupMode, Exception, Host};
 use serde::Serialize;
 
 use crate::cli::Doctor;
@@ -58,7 +58,7 @@ fn print(checks: &[Check]) -> anyhow::Result<()> {
     let weak = checks.iter().filter(|c| c.state == State::Weak).count();
     match (missing, weak) {
         (0, 0) => ui::line("\nthis host runs functions with every wall and limit")?,
-        (0, weak) => ui::line(format_args!("\nthis host runs functions; {weak} of the limits are not enforced"))?,
+        (0, weak) => ui::line(format_args!("\nthis host runs functions; {weak} of these points are weak"))?,
         (missing, _) => ui::line(format_args!("\nthis host does not run functions yet: {missing} missing"))?,
     }
     Ok(())
@@ -67,7 +67,7 @@ fn print(checks: &[Check]) -> anyhow::Result<()> {
 fn checks(host: &Host) -> Vec<Check> {
     let c = &host.capabilities;
     let mut list = vec![
-        need("privilege", c.root, "root", "not root", "start flint as root; it drops its privileges itself"),
+        privilege(c),
         need("mount interface", c.mount_api, "new mount calls", "kernel too old", "use Linux 5.12 or newer"),
         need(
             "namespaces",
@@ -77,22 +77,57 @@ fn checks(host: &Host) -> Vec<Check> {
             "use a kernel with all namespaces, and sysctl -w user.max_user_namespaces=15000",
         ),
         need("seccomp", c.seccomp, "filters work", "no filters", "use a kernel with CONFIG_SECCOMP_FILTER"),
-        cgroups(c.cgroups),
-        limit("memory limit", c.memory_limit, "enable the memory controller for this cgroup"),
-        limit("process limit", c.pids_limit, "enable the pids controller for this cgroup"),
-        limit("CPU weight", c.cpu_weight, "enable the cpu controller for this cgroup"),
-        limit("freezing", c.freeze, "mount a version 2 tree: mount -t cgroup2 none /sys/fs/cgroup/unified"),
-        limit("CPU metering", c.cpu_usage, "enable the cpuacct or cpu controller for this cgroup"),
-        tmp(c.tmp_images),
-        limit("/tmp write rate", c.tmp_throttle, "mount the blkio controller (version 1), or enable io (version 2)"),
+        cgroups(c),
     ];
+    if c.root {
+        list.extend([
+            limit("memory limit", c.memory_limit, "enable the memory controller for this cgroup"),
+            limit("process limit", c.pids_limit, "enable the pids controller for this cgroup"),
+            limit("CPU weight", c.cpu_weight, "enable the cpu controller for this cgroup"),
+            limit("freezing", c.freeze, "mount a version 2 tree: mount -t cgroup2 none /sys/fs/cgroup/unified"),
+            limit("CPU metering", c.cpu_usage, "enable the cpuacct or cpu controller for this cgroup"),
+            tmp(c.tmp_images),
+            limit(
+                "/tmp write rate",
+                c.tmp_throttle,
+                "mount the blkio controller (version 1), or enable io (version 2)",
+            ),
+        ]);
+    }
     // Said already where one of the lines above shows it.
-    let shown = list.iter().any(|check| check.state == State::Missing);
+    let shown = list.iter().any(|check| check.state == State::Missing && check.what != "namespaces");
     for missing in c.missing.iter().filter(|_| !shown) {
         list.push(Check { what: "sandbox", state: State::Missing, found: missing.clone(), todo: None });
     }
+    list.extend(c.exceptions.iter().map(exception));
+    list.push(tenants(c));
     list.push(runtimes(&host.runtimes));
     list
+}
+
+/// Without root Flint runs, for one user's own functions.
+fn privilege(c: &Capabilities) -> Check {
+    let (state, found, todo) = if c.root {
+        (State::Ok, "root", None)
+    } else {
+        let todo = "start flint as root for every wall and limit; it drops its privileges itself";
+        (State::Weak, "not root: for your own functions, without what is named below", Some(todo))
+    };
+    Check { what: "privilege", state, found: found.into(), todo: todo.map(Into::into) }
+}
+
+/// What is not enforced, by its name.
+fn exception(exception: &Exception) -> Check {
+    Check { what: exception.name, state: State::Weak, found: format!("not enforced: {}", exception.means), todo: None }
+}
+
+fn tenants(c: &Capabilities) -> Check {
+    let against = c.against_tenants();
+    let (state, found) = match against.len() {
+        0 => (State::Ok, "--multi-tenant starts here".to_owned()),
+        _ => (State::Weak, "--multi-tenant refuses to start here".to_owned()),
+    };
+    Check { what: "several tenants", state, found, todo: None }
 }
 
 fn need(what: &'static str, there: bool, yes: &str, no: &str, todo: &str) -> Check {
@@ -115,13 +150,17 @@ fn tmp(images: bool) -> Check {
     Check { what: "/tmp", state, found: found.into(), todo }
 }
 
-fn cgroups(mode: CgroupMode) -> Check {
-    let (state, found, todo) = match mode {
+fn cgroups(c: &Capabilities) -> Check {
+    let (state, found, todo) = match c.cgroups {
         CgroupMode::V2 => (State::Ok, "version 2", None),
         CgroupMode::Hybrid => (State::Ok, "controllers on version 1, freeze and kill on version 2", None),
         CgroupMode::V1 => {
             let todo = "mount a version 2 tree as well: mount -t cgroup2 none /sys/fs/cgroup/unified";
             (State::Weak, "version 1 only: freeze and kill are slower", Some(todo))
+        }
+        CgroupMode::None if !c.root => {
+            let todo = "with systemd: systemd-run --user --scope -p Delegate=yes flint up";
+            (State::Weak, "none is delegated to you", Some(todo))
         }
         CgroupMode::None => (State::Missing, "none that can be written", Some("mount -t cgroup2 none /sys/fs/cgroup")),
     };
@@ -141,13 +180,11 @@ fn runtimes(found: &[(String, String)]) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use flint_server::host::Capabilities;
-
     use super::*;
 
     fn capabilities(there: bool) -> Capabilities {
         Capabilities {
-            root: there,
+            root: true,
             cgroups: if there { CgroupMode::V2 } else { CgroupMode::None },
             memory_limit: there,
             pids_limit: there,
@@ -159,7 +196,8 @@ mod tests {
             mount_api: there,
             tmp_images: there,
             tmp_throttle: there,
-            missing: Vec::new(),
+            missing: if there { Vec::new() } else { vec!["seccomp filters".into()] },
+            exceptions: Vec::new(),
         }
     }
 
@@ -168,6 +206,27 @@ mod tests {
         let good = Host { capabilities: capabilities(true), runtimes: vec![("python3.12".into(), "3.12.1".into())] };
         assert!(checks(&good).iter().all(|c| c.state == State::Ok && c.todo.is_none()));
         let bad = Host { capabilities: capabilities(false), runtimes: vec![] };
-        assert!(checks(&bad).iter().all(|c| c.state != State::Ok && c.todo.is_some()));
+        let bad = checks(&bad);
+        let of = |what| bad.iter().find(|c| c.what == what).expect(what);
+        assert_eq!((of("privilege").state, of("several tenants").state), (State::Ok, State::Weak));
+        let others = bad.iter().filter(|c| !["privilege", "several tenants"].contains(&c.what));
+        assert!(others.clone().count() > 8 && others.into_iter().all(|c| c.state != State::Ok && c.todo.is_some()));
+    }
+
+    #[test]
+    fn without_root_each_exception_is_named() {
+        let exceptions = vec![Exception { name: "own-user-id", means: "they are you" }];
+        let capabilities = Capabilities {
+            root: false,
+            memory_limit: false,
+            cgroups: CgroupMode::None,
+            exceptions,
+            ..capabilities(true)
+        };
+        let list = checks(&Host { capabilities, runtimes: vec![("python3.12".into(), "3.12.1".into())] });
+        assert!(list.iter().all(|c| c.state != State::Missing), "{list:?}");
+        let named = list.iter().find(|c| c.what == "own-user-id").expect("it is named");
+        assert!(named.state == State::Weak && named.found.contains("they are you"));
+        assert!(list.iter().all(|c| c.what != "memory limit"));
     }
 }

@@ -31,15 +31,16 @@ fn ceilings(flags: &ServerFlags, defaults: Ceilings) -> Ceilings {
 }
 
 fn options(mode: Mode, flags: &ServerFlags) -> Options {
-    let usual = match mode {
-        Mode::Up => surroundings::DATA_OF_UP,
-        Mode::Dev => surroundings::DATA_OF_DEV,
+    let usual = || match mode {
+        Mode::Up => surroundings::data_of_up(),
+        Mode::Dev => surroundings::DATA_OF_DEV.into(),
     };
-    let data = flags.data.clone().unwrap_or_else(|| usual.into());
+    let data = flags.data.clone().unwrap_or_else(usual);
     let place = Place { account: flags.account.clone(), region: flags.region.clone() };
     let defaults = Options::new(mode, data, flags.listen, place);
     Options {
-        user: flags.user.unwrap_or(defaults.user),
+        user: flags.user,
+        multi_tenant: flags.multi_tenant,
         memory_budget_mb: flags.memory_budget.or(defaults.memory_budget_mb),
         ceilings: ceilings(flags, defaults.ceilings),
         parity: flags.parity,
