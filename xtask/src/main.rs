@@ -7,6 +7,7 @@ mod accept;
 mod bench;
 mod cmd;
 mod codegen;
+mod hostile;
 mod tidy;
 mod torture;
 mod trial;
@@ -23,6 +24,7 @@ cargo xtask COMMAND
                            measure and print honest figures (release build)
   torture endings [--minutes N]
                            ten thousand bad endings, or as many as fit; goes on where it stopped (release build)
+  hostile [--v1-only]      the hostile suite; with the version 2 tree of cgroups hidden
   accept N [--minutes M] [--only LINE] [--resume]
                            issue N's acceptance, line by line
 ";
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         "codegen" => codegen::run(rest),
         "test" => trial::run(rest),
         "bench" => bench::run(rest),
+        "hostile" => hostile::run(rest),
         "torture" => torture::run(rest),
         "accept" => accept::run(rest),
         "help" | "--help" | "-h" => {
