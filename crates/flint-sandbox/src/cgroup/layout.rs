@@ -78,7 +78,7 @@ impl Layout {
         })
     }
 
-    fn parse(mountinfo: &str, own: &str, controllers: impl Fn(&Path) -> String) -> Self {
+    pub(super) fn parse(mountinfo: &str, own: &str, controllers: impl Fn(&Path) -> String) -> Self {
         let mut hierarchies: Vec<Hierarchy> = Vec::new();
         let mut taken = Roles::NONE;
         for line in mountinfo.lines() {

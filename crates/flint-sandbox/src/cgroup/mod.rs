@@ -7,6 +7,8 @@
 //! Reading order: [`layout`] (what is mounted where), [`tops`] (the directories of one server), [`group`] (one slot's),
 //! [`sweep`] (what an earlier life has left).
 
+#[cfg(test)]
+pub mod fake;
 mod group;
 mod layout;
 mod sweep;

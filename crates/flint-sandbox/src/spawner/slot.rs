@@ -326,3 +326,22 @@ fn watch_oom(group: &Group, control: RawFd) -> io::Result<OwnedFd> {
     fds::put(dir, c"cgroup.event_control", &format!("{} {control}", event.as_raw_fd()))?;
     Ok(event)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::fake::Fake;
+
+    #[test]
+    fn the_server_gets_the_files_of_version_2() {
+        let fake = Fake::new();
+        let (group, _) = fake.group("s0");
+        let (mask, form, files) = open_files(&group, fds::event_fd().unwrap(), true).unwrap();
+        use SlotFile::{Cpu, CpuQuota, Freeze, Kill, Listener, MemoryPeak, MemoryUsage, Oom};
+        let all = [Listener, Freeze, Kill, MemoryUsage, MemoryPeak, Oom, Cpu, CpuQuota];
+        // No eventfd tells of a kill for memory: the kernel kills the group.
+        assert_eq!(mask, all.iter().fold(0, |mask, file| mask | 1 << *file as u8));
+        assert_eq!(files.len(), all.len());
+        assert_eq!(form, SlotForm { freezer_v1: false, cpu_stat: true, cpu_max: true, signals: false });
+    }
+}
