@@ -28,6 +28,8 @@ const OF_EACH: usize = 2500;
 const WIDTH: usize = 16;
 /// Rounds of every kind before anything is measured, as wide as the trial: pools fill, code opens what it keeps.
 const WARM_ROUNDS: usize = 3;
+/// Entries of one account and region (the store's default).
+const JOURNAL_KEEPS: usize = 10_000;
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long the server may take to put everything away.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -94,6 +96,7 @@ pub async fn run(binary: &Path, file: &Path, commit: &str, seconds: u64) -> Resu
     deploy(&server, "warm").await?;
     let warm = Arc::new(Work::new(&server, "warm", [0; 4], [WARM_ROUNDS * WIDTH; 4], u64::MAX));
     warm.perform().await?;
+    fill_journal(&server).await?;
     forget(&server, "warm").await?;
     let calm = settled(&host, None).await;
 
@@ -123,6 +126,7 @@ pub async fn run(binary: &Path, file: &Path, commit: &str, seconds: u64) -> Resu
         println!("  {name:<19} before {then:>8}  after {now:>8}");
     }
     left += after.more_than(&calm).len() as u64;
+    println!("  memory of server {:.1}, of spawner {:.1} MiB", rss_mib(pids[0])?, rss_mib(pids[1])?);
     let last = end(server, &host).await;
     for (name, count) in last.rows().into_iter().filter(|(name, count)| *name != "bytes" && *count > 0) {
         println!("  {name:<19} {count} when the server had ended");
@@ -176,13 +180,36 @@ async fn deploy(server: &Server, prefix: &str) -> Result<()> {
         let name = format!("{prefix}-{}", kind.name);
         client.create_as(&name, &python, "app.handler", &archive, &json!({ "Timeout": timeout })).await?;
     }
+    let echo = zipped("app.py", b"def handler(event, context):\n    return event\n")?;
+    client.create(&format!("{prefix}-echo"), &python, "app.handler", &echo).await
+}
+
+/// Good calls until the journal holds all the entries that it keeps. On its way there it grows, as it should; endings that
+/// come after that take the place of older ones.
+async fn fill_journal(server: &Server) -> Result<()> {
+    let access = server.access();
+    let callers: Vec<_> = (0..WIDTH)
+        .map(|_| {
+            let access = access.clone();
+            tokio::spawn(async move {
+                let mut client = Client::to(&access).await?;
+                for _ in 0..JOURNAL_KEEPS / WIDTH + 1 {
+                    client.invoke("warm-echo", Bytes::from_static(b"{}")).await?;
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await??;
+    }
     Ok(())
 }
 
 async fn forget(server: &Server, prefix: &str) -> Result<()> {
     let mut client = Client::connect(server).await?;
-    for kind in &KINDS {
-        let path = format!("/2015-03-31/functions/{prefix}-{}", kind.name);
+    for name in KINDS.iter().map(|kind| kind.name).chain(["echo"]) {
+        let path = format!("/2015-03-31/functions/{prefix}-{name}");
         let (status, body) = client.call(Method::DELETE, &path, Bytes::new()).await?;
         ensure!(status.is_success(), "delete answered {status}: {}", String::from_utf8_lossy(&body));
     }
