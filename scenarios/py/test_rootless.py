@@ -409,6 +409,15 @@ def test_dev_serves_a_folder(home):
         dev.wait()
 
 
+def test_a_server_of_idle_priority_runs_functions(home):
+    server = home.server("idle")
+    server.before = ["/usr/bin/chrt", "-i", "0"]
+    with server:
+        client = server.client("lambda")
+        server.create(client, "idle", "def handler(event, context):\n    return 1")
+        assert flint.invoke(client, "idle", {}).json == 1
+
+
 @pytest.mark.parametrize("end", ["stop", "kill", "kill both"])
 def test_nothing_is_left(home, end):
     before = mounts()
