@@ -3,6 +3,7 @@
 The official ones come from their registries, by name and version, into a cache under `target`.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -56,13 +57,16 @@ def run(command, directory, **variables):
 def cached(name, make):
     """A directory that `make` fills once; half a one is never seen."""
     final = CACHE / name
-    if not final.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        draft = CACHE / f"{name}.{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        make(draft)
-        draft.rename(final)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    # Runs beside each other want the same one: the first makes it.
+    with open(CACHE / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not final.exists():
+            draft = CACHE / f"{name}.draft"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            make(draft)
+            draft.rename(final)
     return final
 
 

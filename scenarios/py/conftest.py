@@ -10,7 +10,21 @@ import pytest
 import flint
 
 
+# Files whose stories measure time, or take the whole machine. All others run two beside each other.
+ALONE = {
+    "test_dev_loop.py", "test_front.py", "test_limits.py", "test_parity.py", "test_programs.py", "test_resources.py",
+    "test_storm.py", "test_streaming.py",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name in ALONE:
+            item.add_marker(pytest.mark.alone)
+
+
 def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: measures time, so nothing else may run")
     if os.geteuid() != 0:
         raise pytest.UsageError("the scenarios need root: they start `flint up` and look at what it leaves on the host")
     if not Path(flint.BINARY).exists():
