@@ -137,3 +137,46 @@ impl Group {
 fn absent_is_fine(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with these files stands in for a hierarchy; the kernel's would have them.
+    fn group(roles: Roles, files: &[&str]) -> (tempfile::TempDir, Group) {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        let path = CString::new(dir.path().to_str().unwrap()).unwrap();
+        let open = fds::open(&path, libc::O_DIRECTORY | libc::O_RDONLY).unwrap();
+        let part = Part { roles, top: 0, dir: Some(open) };
+        (dir, Group { name: c"s1".into(), parts: vec![part] })
+    }
+
+    fn read(dir: &tempfile::TempDir, file: &str) -> String {
+        std::fs::read_to_string(dir.path().join(file)).unwrap()
+    }
+
+    #[test]
+    fn version_2_limits_writes_and_cpu() {
+        let (dir, group) = group(Roles::UNIFIED.with(Roles::CPU), &["io.max", "cpu.max"]);
+        group.limit_writes((7, 1024), 5 << 20).unwrap();
+        assert_eq!(read(&dir, "io.max"), "7:1024 wbps=5242880");
+        let quota = group.open_quota().expect("the file is there");
+        fds::write_all(quota.as_raw_fd(), b"1447 20000").unwrap();
+        assert_eq!(read(&dir, "cpu.max"), "1447 20000");
+        std::fs::remove_file(dir.path().join("io.max")).unwrap();
+        group.limit_writes((7, 1024), 1).expect("a tree without the controller is no error");
+    }
+
+    #[test]
+    fn version_1_has_a_period_and_then_a_quota() {
+        let (dir, group) = group(Roles::CPU, &["cpu.cfs_period_us", "cpu.cfs_quota_us"]);
+        let quota = group.open_quota().expect("the file is there");
+        fds::write_all(quota.as_raw_fd(), b"1447").unwrap();
+        assert_eq!((read(&dir, "cpu.cfs_period_us"), read(&dir, "cpu.cfs_quota_us")), ("20000".into(), "1447".into()));
+        std::fs::remove_file(dir.path().join("cpu.cfs_period_us")).unwrap();
+        assert!(group.open_quota().is_none(), "over an unknown period a quota would mean something else");
+    }
+}

@@ -19,7 +19,7 @@ impl Roles {
         self.0 & role.0 == role.0
     }
 
-    fn with(self, role: Self) -> Self {
+    pub(super) fn with(self, role: Self) -> Self {
         Self(self.0 | role.0)
     }
 }

@@ -8,14 +8,15 @@
 //! When the channel closes, it kills all its cgroups, removes them and exits.
 //!
 //! Reading order: this file (start and loop), `setup` (privilege, locks, uid range), `base` (what it is without root),
-//! `root`, `proc` (what `/proc` shows), `slot`, `tmp` and `ext4` (what is mounted at `/tmp`), `launch` (the spawner's part of
-//! a launch), `child` (the steps between `clone3` and `execve`), `landlock` and `filter` (files and system calls), `init` (the
-//! sandbox's first process afterwards).
+//! `root`, `proc` (what `/proc` shows), `slot`, `tmp`, `ext4` and `helper` (what is mounted at `/tmp`), `launch` (the
+//! spawner's part of a launch), `child` (the steps between `clone3` and `execve`), `landlock` and `filter` (files and system
+//! calls), `init` (the sandbox's first process afterwards).
 
 mod base;
 mod child;
 mod ext4;
 mod filter;
+mod helper;
 mod init;
 mod landlock;
 mod launch;

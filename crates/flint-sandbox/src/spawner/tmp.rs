@@ -14,7 +14,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::Path;
 
 use super::ext4::{self, Pristine, Size};
-use crate::sys::{fds, loops, mount, process};
+use super::helper::{self, Helper};
+use crate::sys::{fds, loops, mount};
 
 /// What most functions have, so what is prepared with a slot: the reference's default.
 pub const USUAL: Size = Size { bytes: 512 << 20, inodes: 32_768 };
@@ -69,6 +70,7 @@ pub struct Images {
     formats: BTreeMap<Size, Pristine>,
     spares: Vec<Tmp>,
     devices: Devices,
+    helper: Helper,
     /// Said once, until it works again.
     complained: bool,
 }
@@ -86,8 +88,6 @@ struct Devices {
     throttle: Option<OwnedFd>,
     /// New ones, whose rate is not limited yet.
     unlimited: BTreeSet<u32>,
-    /// Shows the end of the helper that limits some of them.
-    helper: Option<OwnedFd>,
 }
 
 impl Images {
@@ -105,6 +105,7 @@ impl Images {
         let partitions = std::fs::read_to_string("/sys/module/loop/parameters/max_part").unwrap_or_default();
         let partitions: u32 = partitions.trim().parse().unwrap_or(0);
         let first = NUMBERS_FIRST + range * NUMBERS;
+        let helper = Helper::start(&control, throttle.as_ref(), WRITE_RATE)?;
         Ok(Self {
             folder,
             nodes,
@@ -119,8 +120,8 @@ impl Images {
                 owned: BTreeSet::new(),
                 throttle,
                 unlimited: BTreeSet::new(),
-                helper: None,
             },
+            helper,
             complained: false,
         })
     }
@@ -168,27 +169,22 @@ impl Images {
         }
     }
 
-    /// Takes one down. What it holds may take tens of milliseconds to let go of, so a helper process does it.
+    /// Takes one down. What it holds may take tens of milliseconds to let go of, so the helper does it.
     pub fn give_back(&mut self, tmp: Tmp) {
-        let Tmp { device, root, .. } = tmp;
-        self.devices.free.push_back(device);
-        let forked = helper(&[root.as_raw_fd()], |kept| {
-            // Dirty pages are dropped, not written; without it they would be written to a file that ends a moment later.
-            loops::shut_down_fs(kept).ok();
-        });
-        if forked.is_err() {
-            loops::shut_down_fs(root.as_raw_fd()).ok();
-        }
+        self.devices.free.push_back(tmp.device);
+        self.helper.end(tmp.root);
     }
 
     pub fn has_work(&self) -> bool {
         self.devices.throttle.is_some() && !self.devices.unlimited.is_empty()
     }
 
-    /// Limits the rate of new devices. The kernel takes tens of milliseconds for the first limit of a device, so a helper
-    /// process does it, one at a time.
+    /// Has the rate of new devices limited.
     pub fn work(&mut self) {
-        self.devices.limit_some();
+        let Devices { unlimited, shift, .. } = &mut self.devices;
+        if self.helper.limit(unlimited.iter().map(|number| number << *shift)).is_ok() {
+            unlimited.clear();
+        }
     }
 
     /// All file systems are to go with this process, now, without writing anything.
@@ -196,7 +192,11 @@ impl Images {
         for tmp in live.chain(self.spares.drain(..)) {
             loops::shut_down_fs(tmp.root.as_raw_fd()).ok();
         }
-        self.devices.remove_all(self.control.as_raw_fd());
+        if let Some(throttle) = &self.devices.throttle {
+            let minors = self.devices.owned.iter().map(|number| number << self.devices.shift);
+            minors.for_each(|minor| drop(helper::limit(throttle.as_raw_fd(), minor, 0)));
+        }
+        self.helper.remove(self.devices.owned.iter().copied());
     }
 
     fn made(&mut self, size: Size) -> Option<Tmp> {
@@ -311,44 +311,6 @@ impl Devices {
             self.unlimited.insert(number);
         }
     }
-
-    fn limit_some(&mut self) {
-        let Some(throttle) = &self.throttle else { return };
-        if let Some(helper) = &self.helper {
-            // End of file: the other end went with the helper.
-            if fds::poll_one(helper.as_raw_fd(), libc::POLLIN, 0).is_ok_and(|events| events == 0) {
-                return;
-            }
-            self.helper = None;
-        }
-        if self.unlimited.is_empty() {
-            return;
-        }
-        let Ok((end, held)) = fds::pipe() else { return };
-        let minors: Vec<u32> = self.unlimited.iter().map(|number| number << self.shift).collect();
-        let forked = helper(&[throttle.as_raw_fd(), held.as_raw_fd()], |throttle| {
-            for minor in minors {
-                limit(throttle, minor, WRITE_RATE).ok();
-            }
-        });
-        if forked.is_ok() {
-            self.unlimited.clear();
-            self.helper = Some(end);
-        }
-    }
-
-    /// Leaves the host as it was. Devices are removed by a helper, which takes tens of milliseconds for each.
-    fn remove_all(&mut self, control: RawFd) {
-        if let Some(throttle) = &self.throttle {
-            self.owned.iter().for_each(|&number| drop(limit(throttle.as_raw_fd(), number << self.shift, 0)));
-        }
-        helper(&[control], |control| self.owned.iter().for_each(|&number| drop(loops::remove(control, number)))).ok();
-    }
-}
-
-/// Sets the bytes per second that may be written to a device; 0: no limit.
-fn limit(throttle: RawFd, minor: u32, rate: u64) -> io::Result<()> {
-    fds::write_all_at(throttle, format!("{}:{minor} {rate}", loops::MAJOR).as_bytes(), 0)
 }
 
 /// The device's file system as a detached mount. The image is ours alone, so its parser meets no foreign bytes but those that
@@ -359,27 +321,6 @@ fn mount_device(device: &OwnedFd) -> io::Result<OwnedFd> {
     // What survives a power failure is of no interest: no flushes, which would be the store's as well.
     let flags = [c"nobarrier", c"noinit_itable"];
     mount::new_fs_flagged(c"ext4", &[(c"source", &source), (c"errors", c"continue")], &flags, attributes)
-}
-
-/// Forks a process that keeps only these descriptors, runs `work` with the first, and ends.
-fn helper(keep: &[RawFd], work: impl FnOnce(RawFd)) -> io::Result<()> {
-    // SAFETY: the spawner has one thread; the child leaves through `exit`.
-    if unsafe { process::fork() }? != 0 {
-        return Ok(());
-    }
-    process::set_name(c"flint-helper");
-    // Above them all first, then down to the lowest numbers: the channel and the lifeline must not live on in here.
-    let kept: Vec<OwnedFd> = keep.iter().filter_map(|&fd| fds::dup_above(fd, 16).ok()).collect();
-    for (number, fd) in kept.iter().enumerate() {
-        fds::dup_onto(fd.as_raw_fd(), number as RawFd).ok();
-    }
-    let whole = kept.len() == keep.len();
-    std::mem::forget(kept);
-    fds::close_from(keep.len() as RawFd).ok();
-    if whole {
-        work(0);
-    }
-    process::exit(0)
 }
 
 fn unix_time() -> u32 {
