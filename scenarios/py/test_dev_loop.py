@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import subprocess
 import time
 
 import pytest
@@ -235,3 +236,88 @@ def test_a_streamed_answer_is_printed_as_it_comes(shared, functions, name, tmp_p
     functions.delete_function(FunctionName=name)
     gone = flint_("invoke", name, "--stream")
     assert gone.returncode == 1 and "ResourceNotFoundException" in gone.stderr and name not in gone.stderr.splitlines()[1]
+
+
+def test_a_failure_says_what_to_try(shared, functions, name, tmp_path):
+    state = {"XDG_STATE_HOME": str(tmp_path)}
+    flint_ = lambda *args, **env: shared.run(*args, "--data", str(shared.data), check=False, env={**state, **env})
+    source = """
+import datetime, time
+def handler(event, context):
+    if event == "date": return datetime.datetime.now()
+    if event == "sleep": time.sleep(5)
+    if event == "fill": return len(bytearray(1 << 30))
+    if event == "name": raise OSError("[Errno -3] Temporary failure in name resolution")
+    return [1]
+"""
+    folder = tmp_path / "app"
+    write(folder, {"app.py": source, "flint.toml": "timeout = 1\n"})
+    assert flint_("deploy", str(folder), "--name", name).returncode == 0
+    for event, said, todo in [
+        ("date", "Runtime.MarshalError", "try: return what JSON can hold"),
+        ("sleep", "Sandbox.Timedout", 'try: timeout = "10 s" in flint.toml (it is 1 s now)'),
+        ("fill", "it needed more than 128 MB", 'try: memory = "256 MiB" in flint.toml (it is 128 MiB now)'),
+        ("name", "OSError", "try: functions have no outbound network"),
+    ]:
+        failed = flint_("invoke", name, "-p", json.dumps(event))
+        assert failed.returncode == 1 and said in failed.stderr and todo in failed.stderr, (event, failed.stderr)
+
+    # Each of them is among the errors of the log, and nothing else is.
+    errors = lambda: flint_("logs", name, "--errors").stdout
+    all_of_them = ["Task timed out", "Runtime exited", "MarshalError", "name resolution"]
+    flint.until(lambda: all(what in errors() for what in all_of_them), 20, errors)
+    assert "START RequestId" not in errors()
+    assert len(flint_("logs", name, "-n", "2").stdout.splitlines()) == 2
+    nothing = flint_("logs", name, "--filter", "nowhere")
+    assert nothing.stdout == "" and nothing.stderr == "no such lines in the last 10 minutes; try --since 1d\n"
+    wrong = flint_("logs", name, "--filter", "a:b{")
+    assert wrong.returncode == 1 and "try: a pattern is words" in wrong.stderr, wrong.stderr
+
+    # What is not there, and what is instead.
+    functions.publish_version(FunctionName=name)
+    functions.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    assert json.loads(flint_("invoke", f"{name}:live").stdout) == [1]
+    unknown = flint_("invoke", f"{name}:7")
+    assert f"{name} has the versions $LATEST, 1 and the aliases live" in unknown.stderr, unknown.stderr
+    near = flint_("invoke", name[:-1])
+    assert f"did you mean {name}?" in near.stderr and shared.url in near.stderr, near.stderr
+    [listed] = [f for f in json.loads(flint_("list", "--json").stdout) if f["name"] == name]
+    assert (listed["memoryMb"], listed["timeoutS"], listed["handler"]) == (128, 1, "app.handler")
+    assert name in flint_("list").stdout
+
+
+def test_another_server_is_named_with_what_named_it(shared, tmp_path):
+    """In a folder of `flint dev`, with the variables of another server exported."""
+    write(tmp_path / ".flint", {"endpoint": "http://127.0.0.1:9\n"})
+    asked = lambda **env: subprocess.run(
+        [flint.BINARY, "invoke", "nowhere-to-be-found"], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        stdin=subprocess.DEVNULL, env={**flint.clean_environment(), "XDG_STATE_HOME": str(tmp_path), **env},
+    ).stderr
+    foreign = asked(**{name: str(value) for name, value in shared.environment().items()})
+    assert f"asked {shared.url} (from AWS_ENDPOINT_URL)" in foreign, foreign
+    assert "try: .flint names another server, http://127.0.0.1:9: --data .flint" in foreign, foreign
+    gone = asked()
+    assert "no Flint server answers at http://127.0.0.1:9 (from ./.flint)" in gone, gone
+
+
+def test_what_cannot_run_is_told_at_once(shared, name, tmp_path):
+    flint_ = lambda *args: shared.run(*args, "--data", str(shared.data), check=False, env={"XDG_STATE_HOME": str(tmp_path)})
+    folder = tmp_path / "app"
+    write(folder, {"index.mjs": "export const handler = async () => {\n  return {{ ;\n};\n"})
+    deployed = flint_("deploy", str(folder), "--name", name)
+    assert deployed.returncode == 0 and "warning: index.mjs:2: Unexpected token" in deployed.stderr, deployed.stderr
+    failed = flint_("invoke", name, "--tail")
+    assert "(index.mjs:2)" in failed.stderr and "/var/task/index.mjs:2" in failed.stdout, (failed.stdout, failed.stderr)
+    assert "Runtime.UserCodeSyntaxError: SyntaxError: Unexpected token" in failed.stderr
+    (folder / "index.mjs").unlink()
+    write(folder, {"app.py": "def handler(event, context)\n    return 1\n", "flint.toml": "handler = 'app.handler'\n"})
+    deployed = flint_("deploy", str(folder), "--name", name)
+    assert "warning: app.py:1: expected ':'" in deployed.stderr, deployed.stderr
+
+    several = tmp_path / "several"
+    write(several, {f"{name}-a/app.py": PYTHON.format(1), "badname/app.py": "def go(event, context): pass\n"})
+    deployed = flint_("deploy", str(several))
+    assert deployed.returncode == 0 and deployed.stdout.startswith(f"created {name}-a"), deployed
+    assert 'warning: skipped badname: app.py defines none of handler, lambda_handler, main; say handler = "app.NAME"' in deployed.stderr
+    for function in (name, f"{name}-a"):
+        flint_("remove", function)

@@ -9,6 +9,7 @@ pub mod stream;
 mod transport;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,38 @@ pub struct Target {
     pub endpoint: Endpoint,
     pub region: String,
     pub credentials: Credentials,
+    /// What named the endpoint.
+    pub source: Source,
+}
+
+/// What named an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The caller itself.
+    #[default]
+    Said,
+    /// `--endpoint`, or the variable that stands for it.
+    Flag,
+    /// A data directory.
+    Data(PathBuf),
+    /// `AWS_ENDPOINT_URL`. `instead_of` is the usual data directory that names another server, and that server.
+    Variable { instead_of: Option<(PathBuf, Endpoint)> },
+    /// Nothing: the address that a server has unless it is told another.
+    Default,
+}
+
+impl fmt::Display for Source {
+    /// In parentheses, with a space before; empty for the caller itself.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Said => Ok(()),
+            Source::Flag => f.write_str(" (from --endpoint)"),
+            Source::Data(dir) if dir.is_relative() => write!(f, " (from ./{})", dir.display()),
+            Source::Data(dir) => write!(f, " (from {})", dir.display()),
+            Source::Variable { .. } => f.write_str(" (from AWS_ENDPOINT_URL)"),
+            Source::Default => f.write_str(" (the default)"),
+        }
+    }
 }
 
 /// A way to a server. Requests may be under way side by side, each on a connection of its own.
@@ -130,8 +163,19 @@ impl Client {
         let (operation, limit) = (request.operation, request.limit);
         let signed = transport::sign(&request, &self.target, self.clock.now())?;
         let late = || Error::Late { operation, endpoint: self.target.endpoint.to_string(), seconds: limit.as_secs() };
-        let answer = tokio::time::timeout(limit, self.transport.send(signed)).await.map_err(|_| late())??;
+        let answer = tokio::time::timeout(limit, self.transport.send(signed)).await.map_err(|_| late())?;
+        let answer = answer.map_err(|e| self.with_source(e))?;
         if answer.status < 400 { Ok(answer) } else { Err(service_error(operation, &answer)) }
+    }
+
+    /// Who named a server that does not answer belongs to the error.
+    fn with_source(&self, error: Error) -> Error {
+        match error {
+            Error::Unreachable { endpoint, reason, .. } => {
+                Error::Unreachable { endpoint, named_by: self.target.source.clone(), reason }
+            }
+            other => other,
+        }
     }
 
     /// As `send`, but gives the body as it comes. The limit is of the time to its beginning.
@@ -139,8 +183,8 @@ impl Client {
         let (operation, limit) = (request.operation, request.limit);
         let signed = transport::sign(&request, &self.target, self.clock.now())?;
         let late = || Error::Late { operation, endpoint: self.target.endpoint.to_string(), seconds: limit.as_secs() };
-        let opened = tokio::time::timeout(limit, self.transport.open(signed)).await.map_err(|_| late())??;
-        match opened {
+        let opened = tokio::time::timeout(limit, self.transport.open(signed)).await.map_err(|_| late())?;
+        match opened.map_err(|e| self.with_source(e))? {
             transport::Opened::Stream(stream) => Ok(stream),
             transport::Opened::Refused(answer) => Err(service_error(operation, &answer)),
         }

@@ -12,7 +12,7 @@ use crate::client::lambda::{Environment, FunctionConfiguration, Settings};
 use crate::client::platform::RuntimeInfo;
 use crate::package::{self, Package, Tools};
 use crate::python::{Interpreter, Search, minor};
-use crate::{App, Client, Error};
+use crate::{App, Client, Error, check};
 
 /// How long a function may take to become ready. The reference's waiters give up after 5 minutes.
 const READY_WITHIN: Duration = Duration::from_secs(300);
@@ -38,6 +38,9 @@ pub struct Deployed {
     pub files: usize,
     pub code_sha256: String,
     pub took_ms: u64,
+    /// What will fail although it was deployed, in lines.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -100,6 +103,11 @@ impl Deployer {
             role: app.role.clone(),
         };
         progress.step(&format!("deploying {}", app.name));
+        // Looked at beside the deployment, which need not wait for it.
+        let syntax = {
+            let (app, runtime, search) = (app.clone(), settings.runtime.clone(), self.search.clone());
+            tokio::task::spawn_blocking(move || check::syntax(&app, &runtime, &search))
+        };
         let (function, action) = match self.again(client, app, &settings, &package).await? {
             Some(done) => done,
             None => match client.function(&app.name).await? {
@@ -108,7 +116,10 @@ impl Deployer {
             },
         };
         self.known().functions.insert(app.name.clone(), (function.clone(), settings.clone()));
+        let syntax = syntax.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let warnings = syntax.map(|fault| format!("{fault}: every call of {} will fail", app.name));
         Ok(Deployed {
+            warnings: warnings.into_iter().collect(),
             name: app.name.clone(),
             arn: function.function_arn,
             action,

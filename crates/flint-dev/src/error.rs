@@ -3,10 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::client::Source;
+
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("no Flint server answers at {endpoint}: {reason}")]
-    Unreachable { endpoint: String, reason: String },
+    #[error("no Flint server answers at {endpoint}{named_by}: {reason}")]
+    Unreachable { endpoint: String, named_by: Source, reason: String },
+    /// The data directory that was named holds no address, or no keys.
+    #[error("no Flint server has started with the data directory {}: it holds no {missing}", dir.display())]
+    NotStarted { dir: PathBuf, missing: &'static str },
     #[error("the connection to {endpoint} broke off: {reason}")]
     Broken { endpoint: String, reason: String },
     #[error("{operation} got no answer from {endpoint} within {seconds} s")]
@@ -71,9 +76,15 @@ impl Error {
                 "start one with `flint up` or `flint dev`, or name a running one with --endpoint URL or --data DIR"
                     .into()
             }
+            Error::NotStarted { dir, .. } => {
+                format!("start one with `flint up --data {}`, and wait for its line `ready`", dir.display())
+            }
             Error::Unusable(_) => "check the region and the keys: --region, AWS_REGION, AWS_ACCESS_KEY_ID".into(),
             Error::Broken { .. } => "see the server's log; the request may or may not have been done".into(),
             Error::Late { .. } => "see what runs with `flint ps`, and the server's log".into(),
+            Error::Service { operation: "FilterLogEvents", code, .. } if code == "InvalidParameterException" => {
+                FILTER_HINT.into()
+            }
             Error::Service { code, status, .. } => return service_hint(code, *status),
             Error::Answer { .. } => "check that --endpoint names a Flint server of this version".into(),
             Error::Endpoint(_) => "for example --endpoint http://127.0.0.1:4566".into(),
@@ -104,11 +115,19 @@ impl Error {
             Error::NoInterpreter { found, .. } => {
                 format!("install it, or say `runtime = \"{}\"` in flint.toml", found[0])
             }
+            Error::Requirements { reason, .. } if reason.contains("No matching distribution") => {
+                "check the name and the version, as they are on pypi.org: what is imported is often called otherwise there"
+                    .into()
+            }
             Error::Requirements { .. } => "pin versions that have a wheel for this interpreter".into(),
             Error::NotReady { name, .. } => format!("flint logs {name}"),
         })
     }
 }
+
+/// How a filter pattern is written, for who wrote it otherwise.
+const FILTER_HINT: &str = "a pattern is words (all of them), ?a ?b (one of them), -word (none), \"a phrase\" in double quotes, or \
+                           { $.level = \"ERROR\" }; what holds other signs goes in double quotes: --filter '\"a:b\"'";
 
 /// An I/O error without the operating system's number.
 fn plain(error: &io::Error) -> String {
@@ -118,9 +137,7 @@ fn plain(error: &io::Error) -> String {
 
 fn service_hint(code: &str, status: u16) -> Option<String> {
     Some(match code {
-        "ResourceNotFoundException" => {
-            "`aws lambda list-functions` names what is deployed; `flint deploy DIR` deploys".into()
-        }
+        "ResourceNotFoundException" => "`flint list` names what is deployed; `flint deploy DIR` deploys".into(),
         "UnrecognizedClientException"
         | "InvalidSignatureException"
         | "SignatureDoesNotMatch"

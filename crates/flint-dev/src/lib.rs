@@ -7,6 +7,7 @@
 //! Reading order: [`error`], [`client`], [`target`], [`app`], [`python`], [`package`], [`deploy`], [`watch`].
 
 pub mod app;
+mod check;
 pub mod client;
 pub mod deploy;
 pub mod error;
@@ -18,7 +19,7 @@ pub mod watch;
 
 pub use app::App;
 pub use app::project::Project;
-pub use client::{Client, Credentials, Endpoint, Target};
+pub use client::{Client, Credentials, Endpoint, Source, Target};
 pub use deploy::{Deployed, Deployer, Progress, deploy};
 pub use error::Error;
 pub use target::Wanted;

@@ -45,14 +45,21 @@ impl Search {
     pub fn interpreter(&self, runtime: &str, source: Option<&Path>) -> Result<Interpreter, Error> {
         let missing = || Error::NoInterpreter { runtime: runtime.to_owned(), found: Vec::new() };
         let minor = minor(runtime).ok_or_else(missing)?;
-        let name = format!("python3.{minor}");
         let mut candidates: Vec<PathBuf> = source.iter().map(|s| s.to_path_buf()).collect();
-        candidates.extend(self.path.iter().map(|dir| dir.join(&name)));
+        candidates.extend(self.candidates(runtime));
+        // A candidate may be a shim that finds nothing behind it: only one that answers counts.
+        candidates.iter().find_map(|binary| ask(binary, minor)).ok_or_else(missing)
+    }
+
+    /// Where the interpreter of a runtime identifier may be, in order. Not all of them are there, and some are shims.
+    pub(crate) fn candidates(&self, runtime: &str) -> Vec<PathBuf> {
+        let Some(minor) = minor(runtime) else { return Vec::new() };
+        let name = format!("python3.{minor}");
+        let mut candidates: Vec<PathBuf> = self.path.iter().map(|dir| dir.join(&name)).collect();
         for versions in &self.versions {
             candidates.extend(version_dirs(versions, minor).into_iter().map(|dir| dir.join("bin").join(&name)));
         }
-        // A candidate may be a shim that finds nothing behind it: only one that answers counts.
-        candidates.iter().find_map(|binary| ask(binary, minor)).ok_or_else(missing)
+        candidates
     }
 }
 

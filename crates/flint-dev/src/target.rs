@@ -1,5 +1,7 @@
 //! Which server, which region, as whom: from flags, variables and what a server left in its data directory.
 //!
+//! A data directory that was named must hold what is asked of it: nothing else stands in for it.
+//!
 //! The order of an endpoint: `--endpoint`, the data directory that was named, `AWS_ENDPOINT_URL`, a usual data
 //! directory that holds one, `http://127.0.0.1:4566`. Of credentials: the data directory that was named, the
 //! `AWS_*` variables, the data directory that the endpoint came from, and a pair that only `flint dev` accepts. Of the
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::Error;
-use crate::client::{Credentials, Endpoint, Target};
+use crate::client::{Credentials, Endpoint, Source, Target};
 
 /// The file in a data directory with the address of the server that runs on it.
 pub const ENDPOINT_FILE: &str = "endpoint";
@@ -57,27 +59,28 @@ impl std::fmt::Debug for Variables {
 
 impl Wanted {
     /// Errors: [`Error::Endpoint`] for what is none; [`Error::File`] if the data directory that was named cannot be
-    /// read.
+    /// read, [`Error::NotStarted`] if no server has left its address and keys there.
     pub fn target(&self) -> Result<Target, Error> {
         let named = match &self.data {
-            Some(dir) => {
-                fs::metadata(dir).map_err(Error::file(dir))?;
-                read(dir)?
-            }
+            Some(dir) => self.named(dir)?,
             None => Left::default(),
         };
         let mut found = Left::default();
-        let endpoint = if let Some(said) = &self.endpoint {
-            said.parse()?
-        } else if let Some(endpoint) = named.endpoint {
-            endpoint
+        let (endpoint, source) = if let Some(said) = &self.endpoint {
+            (said.parse()?, Source::Flag)
+        } else if let (Some(endpoint), Some(dir)) = (named.endpoint, &self.data) {
+            (endpoint, Source::Data(dir.clone()))
         } else if let Some(variable) = self.variables.endpoint_url.as_deref().filter(|v| !v.is_empty()) {
-            variable.parse()?
+            let endpoint: Endpoint = variable.parse()?;
+            let other = self.usual().map(|(dir, left)| (dir.clone(), left.endpoint));
+            let instead_of = other.and_then(|(dir, other)| Some((dir, other.filter(|other| *other != endpoint)?)));
+            (endpoint, Source::Variable { instead_of })
+        } else if let Some((dir, left)) = self.usual() {
+            let endpoint = left.endpoint.clone();
+            found = left;
+            (endpoint.unwrap_or_else(Endpoint::default_local), Source::Data(dir.clone()))
         } else {
-            // A data directory that nobody named and that cannot be read is somebody else's.
-            let usual = || self.usual_data.iter().filter_map(|dir| read(dir).ok());
-            found = usual().find(|left| left.endpoint.is_some()).unwrap_or_default();
-            found.endpoint.clone().unwrap_or_else(Endpoint::default_local)
+            (Endpoint::default_local(), Source::Default)
         };
         let of_variables = match (&self.variables.access_key_id, &self.variables.secret_access_key) {
             (Some(id), Some(secret)) if !id.is_empty() => {
@@ -91,7 +94,32 @@ impl Wanted {
             endpoint,
             region: said.filter(|r| !r.is_empty()).unwrap_or_else(|| REGION_DEFAULT.into()),
             credentials: named.credentials.or(of_variables).or(found.credentials).unwrap_or_else(dev),
+            source,
         })
+    }
+
+    /// What the data directory that was named says. Keys are needed always; an address, unless another one was said.
+    fn named(&self, dir: &Path) -> Result<Left, Error> {
+        let not_started = |missing| Error::NotStarted { dir: dir.to_owned(), missing };
+        match fs::metadata(dir) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(not_started("data yet")),
+            Err(e) => return Err(Error::File { path: dir.to_owned(), source: e }),
+        }
+        let left = read(dir)?;
+        if left.endpoint.is_none() && self.endpoint.is_none() {
+            return Err(not_started("address"));
+        }
+        if left.credentials.is_none() {
+            return Err(not_started("keys"));
+        }
+        Ok(left)
+    }
+
+    /// The first usual data directory that holds an address. One that cannot be read is somebody else's.
+    fn usual(&self) -> Option<(&PathBuf, Left)> {
+        let mut all = self.usual_data.iter().filter_map(|dir| Some((dir, read(dir).ok()?)));
+        all.find(|(_, left)| left.endpoint.is_some())
     }
 }
 
@@ -189,6 +217,42 @@ mod tests {
         check(&wanted, "http://one:1", "eu-west-1", "VAR");
         wanted.data = Some(dir.path().to_owned());
         check(&wanted, "http://one:1", "eu-north-1", "AKIAX");
+    }
+
+    #[test]
+    fn nothing_stands_in_for_a_directory_that_was_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut wanted = Wanted { data: Some(dir.path().to_owned()), variables: variables(), ..Wanted::default() };
+        let missing = |wanted: &Wanted| match wanted.target() {
+            Err(Error::NotStarted { missing, .. }) => missing,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(missing(&wanted), "address");
+        fs::write(dir.path().join(ENDPOINT_FILE), "http://one:1\n").unwrap();
+        assert_eq!(missing(&wanted), "keys");
+        fs::write(dir.path().join(CREDENTIALS_FILE), KEYS).unwrap();
+        check(&wanted, "http://one:1", "eu-west-1", "AKIAX");
+        wanted.data = Some(dir.path().join("none"));
+        assert_eq!(missing(&wanted), "data yet");
+    }
+
+    #[test]
+    fn who_named_the_server_is_known() {
+        let dir = data("http://one:1");
+        let source = |wanted: &Wanted| wanted.target().unwrap().source.to_string();
+        let path = dir.path().display();
+        let mut wanted = Wanted { usual_data: vec![dir.path().to_owned()], ..Wanted::default() };
+        assert_eq!(source(&Wanted::default()), " (the default)");
+        assert_eq!(source(&wanted), format!(" (from {path})"));
+        assert_eq!(Source::Data(".flint".into()).to_string(), " (from ./.flint)");
+        wanted.variables = variables();
+        assert_eq!(source(&wanted), " (from AWS_ENDPOINT_URL)");
+        let Source::Variable { instead_of: Some((_, other)) } = wanted.target().unwrap().source else { panic!() };
+        assert_eq!(other.to_string(), "http://one:1");
+        wanted.variables.endpoint_url = Some("http://one:1".into());
+        assert_eq!(wanted.target().unwrap().source, Source::Variable { instead_of: None });
+        wanted.endpoint = Some("http://flag:1".into());
+        assert_eq!(source(&wanted), " (from --endpoint)");
     }
 
     #[test]

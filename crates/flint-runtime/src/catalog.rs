@@ -18,6 +18,8 @@ pub struct Search {
     pub pyenv_roots: Vec<PathBuf>,
     /// Further directories laid out like nvm's (`$NVM_DIR`).
     pub nvm_roots: Vec<PathBuf>,
+    /// Further installations by their own folders, each with its interpreters in `bin`.
+    pub installations: Vec<PathBuf>,
 }
 
 impl Search {
@@ -95,6 +97,12 @@ impl Catalog {
     /// nothing else tells its version and nobody but root could have put it there. Blocks; meant for start-up.
     pub fn discover(search: &Search) -> Self {
         Self { found: scan::scan(search) }
+    }
+
+    /// The interpreters of one installation: those whose tree is the folder itself, so that nothing around it is mounted.
+    pub fn installation(folder: &Path, homes: Vec<PathBuf>) -> Self {
+        let search = Search { root: "/".into(), homes, installations: vec![folder.to_owned()], ..Search::default() };
+        Self { found: scan::installation(&search, folder) }
     }
 
     /// What was found: by kind and version, the preferred one first within a version.

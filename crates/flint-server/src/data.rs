@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::Error;
+use crate::runtimes;
+
+/// Locked by the server that runs, and holds its process id.
+pub(crate) const LOCK_FILE: &str = "server.lock";
 
 /// A locked data directory. The lock ends with the value, or with the process however it dies.
 #[derive(Debug)]
@@ -28,9 +32,13 @@ impl DataDir {
         let path = path.canonicalize().map_err(failed)?;
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let lock = options.open(path.join("server.lock")).map_err(failed)?;
+        let lock = options.open(path.join(LOCK_FILE)).map_err(failed)?;
         match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => {
+                // For `flint stop`.
+                lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id())).map_err(failed)?;
+                Ok(Self { path, _lock: lock })
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse(path)),
             Err(errno) => Err(failed(errno.into())),
         }
@@ -47,10 +55,10 @@ impl DataDir {
     pub(crate) fn give_to(&self, user: u32) -> Result<(), Error> {
         let failed = |source| Error::Data { path: self.path.clone(), source };
         if fs::metadata(&self.path).map_err(failed)?.uid() != user {
-            give(&self.path, user).map_err(failed)?;
+            give(&self.path, user, &self.path.join(runtimes::FILE)).map_err(failed)?;
         }
         // Made by root before privileges were dropped.
-        chown(self.path.join("server.lock"), Some(user), Some(user)).map_err(failed)
+        chown(self.path.join(LOCK_FILE), Some(user), Some(user)).map_err(failed)
     }
 
     /// Makes the directory the current one, so that its parents need not be open to the service user.
@@ -66,11 +74,15 @@ pub(crate) fn write_endpoint(url: &str, region: &str) -> io::Result<()> {
     fs::rename("endpoint.tmp", "endpoint")
 }
 
-/// Changes the owner of a tree, its root last: a first start that was cut short begins again.
-fn give(path: &Path, user: u32) -> io::Result<()> {
+/// Changes the owner of a tree, its root last: a first start that was cut short begins again. `kept` stays
+/// root's.
+fn give(path: &Path, user: u32, kept: &Path) -> io::Result<()> {
+    if path == kept {
+        return Ok(());
+    }
     if fs::symlink_metadata(path)?.is_dir() {
         for entry in fs::read_dir(path)? {
-            give(&entry?.path(), user)?;
+            give(&entry?.path(), user, kept)?;
         }
     }
     lchown(path, Some(user), Some(user))

@@ -1,7 +1,7 @@
 //! Why a server does not start, or had to stop. Each message is the one line that a person sees.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 #[derive(Debug, thiserror::Error)]
@@ -12,10 +12,15 @@ pub enum Error {
     Missing(String),
     #[error("--multi-tenant needs every wall and every limit, and here is no {0}")]
     MultiTenant(String),
+    #[error("{0} is not a loopback address and TLS is not set up")]
+    Public(IpAddr),
     #[error("cannot use the data directory {path}: {source}")]
     Data { path: PathBuf, source: io::Error },
-    #[error("the data directory {0} is in use by another flint; stop that one or choose another with --data")]
+    #[error("the data directory {0} is in use by another flint")]
     InUse(PathBuf),
+    /// A folder that cannot become a runtime.
+    #[error("{} {reason}", folder.display())]
+    Runtime { folder: PathBuf, reason: String, hint: String },
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: io::Error },
     #[error("cannot drop privileges: {0}")]
@@ -38,4 +43,36 @@ pub enum Error {
     StoreStopped(String),
     #[error("the spawner is gone: nothing more is acknowledged; start again")]
     SpawnerGone,
+}
+
+impl Error {
+    /// What to do next, in one line without a full stop.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Error::InUse(path) => {
+                let path = path.display();
+                format!(
+                    "`flint ps --data {path}` talks to it, `flint stop --data {path}` stops it; or choose another --data"
+                )
+            }
+            Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                "choose another with --listen; port 0 takes a free one".into()
+            }
+            Error::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => {
+                "choose an address of this machine with --listen, such as 127.0.0.1:4566".into()
+            }
+            Error::Public(_) => {
+                "listen on loopback behind a proxy with TLS, or say --plain-http if the network is yours alone".into()
+            }
+            Error::Data { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "check the path; `flint up --data DIR` makes a data directory".into()
+            }
+            Error::Data { .. } => "choose another directory with --data, or check who owns this one".into(),
+            Error::Missing(_) | Error::MultiTenant(_) => {
+                "`flint doctor` says what this host offers, and what to do".into()
+            }
+            Error::Runtime { hint, .. } => hint.clone(),
+            _ => return None,
+        })
+    }
 }

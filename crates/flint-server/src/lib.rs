@@ -6,12 +6,14 @@
 
 mod data;
 mod error;
+pub mod holder;
 pub mod host;
 mod keys;
 mod operator;
 pub mod options;
 mod privilege;
 mod run;
+pub mod runtimes;
 mod services;
 
 pub use error::Error;

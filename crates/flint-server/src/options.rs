@@ -120,11 +120,7 @@ impl Options {
             return Err(Error::Option(why.to_owned()));
         }
         if open && !self.plain_http {
-            let why = format!(
-                "{} is not a loopback address and TLS is not set up: put a TLS proxy in front, or say --plain-http",
-                self.listen.ip()
-            );
-            return Err(Error::Option(why));
+            return Err(Error::Public(self.listen.ip()));
         }
         if self.master_key.is_some() && self.master_key_file.is_some() {
             return Err(Error::Option(

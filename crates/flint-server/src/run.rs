@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::keys::AllKeys;
 use crate::operator::Operator;
 use crate::options::{DEFAULT_USER, Mode, Options};
-use crate::{privilege, services};
+use crate::{privilege, runtimes, services};
 
 /// How long calls in flight may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -63,7 +63,8 @@ fn prepare(options: Options) -> Result<Prepared, Error> {
     let host = flint_sandbox::probe();
     check_host(&host, &options)?;
     let data = DataDir::open(&options.data)?;
-    let catalog = Catalog::discover(&Search { root: "/".into(), homes: options.homes.clone(), ..Search::default() });
+    let search = Search { installations: runtimes::read(&data.path)?, ..Search::host(options.homes.clone()) };
+    let catalog = Catalog::discover(&search);
     let address = options.listen;
     let listener = TcpListener::bind(address).map_err(|source| Error::Listen { address, source })?;
     listener.set_nonblocking(true)?;

@@ -40,13 +40,22 @@ pub(crate) enum Command {
     /// Start a server
     #[command(
         after_help = "Prints one line `ready URL` on standard output when it serves; its log goes to standard error.
-SIGTERM or Ctrl-C lets running calls end, then stops it. Started by root it gives root up at once;
+`flint stop`, SIGTERM or Ctrl-C lets running calls end, then stops it. Started by root it gives root up at once;
 without root it runs your own functions, and says what can not be enforced then.
 
 Example:
   flint up --data /var/lib/flint --listen 127.0.0.1:4566"
     )]
     Up(Up),
+
+    /// Stop a server on this machine
+    #[command(
+        after_help = "Asks the server of a data directory to end, as SIGTERM does, and waits: calls in flight have 30 s.
+
+Example:
+  flint stop --data /var/lib/flint"
+    )]
+    Stop(Stop),
 
     /// Serve the functions of folders on this machine: server, deploy on save, logs
     #[command(after_help = "The server accepts any credentials, on loopback only, and ends with this command.
@@ -80,6 +89,12 @@ Examples:
   flint deploy orders mails")]
     Deploy(Deploy),
 
+    /// Show the functions that are deployed
+    #[command(after_help = "Example:
+  flint list
+  flint list --json | jq -r '.[].name'")]
+    List(List),
+
     /// Delete a function
     #[command(after_help = "Example:
   flint remove thumbnail
@@ -95,13 +110,18 @@ Examples:
   flint invoke hello -p '{\"name\": \"you\"}'
   flint invoke thumbnail -p @event.json --tail -o answer.json
   flint invoke thumbnail --again         # the event of the last time
+  flint invoke thumbnail:live            # the version that an alias points to
   flint invoke countdown --stream        # the answer as the function writes it"
     )]
     Invoke(Invoke),
 
     /// Show what a function logged
-    #[command(after_help = "Example:
+    #[command(after_help = "Without --since it shows the last 10 minutes; with -n the last day.
+
+Example:
   flint logs thumbnail --since 1h --filter ERROR
+  flint logs thumbnail -n 20             # the last 20 lines
+  flint logs thumbnail --errors          # only what failed
   flint logs thumbnail -f --plain        # without the platform's START, END and REPORT lines")]
     Logs(Logs),
 
@@ -136,9 +156,10 @@ Example:
   flint doctor")]
     Doctor(Doctor),
 
-    /// Show the runtimes that the server has
+    /// Show the runtimes that the server has, and add to them
     #[command(after_help = "Example:
   flint runtime list
+  flint runtime add /opt/python3.13 --data /var/lib/flint
   flint runtime explain nodejs22.x")]
     Runtime(Runtime),
 
@@ -262,6 +283,13 @@ pub(crate) struct Dev {
     pub server: ServerFlags,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    /// Data directory of the server [default: ./.flint or that of `up`, where one runs]
+    #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
+    pub data: Option<PathBuf>,
+}
+
 /// Where the server is.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Where {
@@ -297,6 +325,16 @@ pub(crate) struct Deploy {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub server: Where,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// Name of the function, or the folder it was deployed from
     #[arg(value_name = "DIR|NAME")]
@@ -316,7 +354,7 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Invoke {
-    /// Name or ARN of the function
+    /// NAME[:VERSION|:ALIAS] or ARN
     pub function: String,
 
     /// Event: JSON, @FILE, or - for standard input [default: {}]
@@ -356,9 +394,17 @@ pub(crate) struct Logs {
     #[arg(short, long)]
     pub follow: bool,
 
-    /// From when on: a span (10m, 2h, 1d) or an instant (2026-11-21T09:00:00Z)
-    #[arg(long, value_name = "TIME", default_value = "10m")]
-    pub since: Since,
+    /// From when on: a span (10m, 2h, 1d) or an instant (2026-11-21T09:00:00Z) [default: 10m; 1d with -n]
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Since>,
+
+    /// Only the last N lines
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub tail: Option<u32>,
+
+    /// Only lines that say that something failed: errors, time-outs, processes that ended
+    #[arg(long)]
+    pub errors: bool,
 
     /// Filter pattern: `ERROR`, `?a ?b`, `{ $.level = "warn" }`
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
@@ -451,6 +497,23 @@ pub(crate) enum RuntimeCommand {
         server: Where,
     },
 
+    /// Let functions run on a Python or Node.js installation in a folder of this machine
+    #[command(
+        after_help = "The folder is one installation: bin/python3.N with lib/python3.N, or bin/node. The server takes it at its
+next start. Functions can then read everything in the folder. For whoever starts the server, on its machine.
+
+Example:
+  flint runtime add /opt/python3.13 --data /var/lib/flint"
+    )]
+    Add {
+        /// Such as /opt/python3.13
+        folder: PathBuf,
+
+        /// Data directory of the server [default: /var/lib/flint]
+        #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
+        data: Option<PathBuf>,
+    },
+
     /// What runs a function with this runtime identifier, and what to do if nothing does
     #[command(after_help = "Example:
   flint runtime explain python3.12")]
@@ -497,6 +560,11 @@ mod tests {
         assert_eq!((invoke.payload.as_deref(), invoke.tail, invoke.output), (Some("-1"), true, Some("out".into())));
         let Ok(Command::Logs(logs)) = parse("flint logs f -f --since 1h --filter -x") else { panic!() };
         assert_eq!((logs.follow, logs.filter.as_deref()), (true, Some("-x")));
+        let Ok(Command::Logs(logs)) = parse("flint logs f -n 5 --errors") else { panic!() };
+        assert_eq!((logs.tail, logs.errors, logs.since), (Some(5), true, None));
+        let Ok(Command::Stop(stop)) = parse("flint stop --data d") else { panic!() };
+        assert_eq!(stop.data, Some("d".into()));
+        assert!(matches!(parse("flint runtime add /opt/x --data d"), Ok(Command::Runtime(_))));
         assert!(matches!(parse("flint runtime list --json"), Ok(Command::Runtime(_))));
     }
 
@@ -509,6 +577,8 @@ mod tests {
             ("flint up --memory-budget lots", "not a size"),
             ("flint dev --plain-http", "unexpected"),
             ("flint logs f --since soon", "no time"),
+            ("flint logs f -n 0", "1..=100000"),
+            ("flint lsit", "list"),
             ("flint invoke", "required"),
             ("flint invoke f --again -p 1", "cannot be used"),
             ("flint deploy", "required"),

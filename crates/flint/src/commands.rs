@@ -4,11 +4,14 @@ mod deploy;
 mod dev;
 mod doctor;
 mod env;
+mod hints;
 mod invoke;
+mod list;
 mod logs;
 mod ps;
 mod remove;
 mod runtime;
+mod stop;
 mod top;
 mod up;
 
@@ -27,8 +30,10 @@ use crate::surroundings;
 pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(flags) => up::run(&flags),
+        Command::Stop(flags) => stop::run(&flags),
         Command::Dev(flags) => dev::run(flags),
         Command::Deploy(flags) => waiting(deploy::run(flags)),
+        Command::List(flags) => waiting(list::run(flags)),
         Command::Remove(flags) => waiting(remove::run(flags)),
         Command::Invoke(flags) => waiting(invoke::run(flags)),
         Command::Logs(flags) => waiting(logs::run(flags)),

@@ -75,10 +75,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     {
         lines.insert_str(0, &format!("{}\n", output.trim_end()));
     }
-    let hint = match error.downcast_ref::<flint_dev::Error>() {
-        Some(error) => error.hint(),
-        None => error.downcast_ref::<Advised>().map(|e| e.hint.clone()),
-    };
+    let of_client = || error.downcast_ref::<flint_dev::Error>().and_then(flint_dev::Error::hint);
+    let of_server = || error.downcast_ref::<flint_server::Error>().and_then(flint_server::Error::hint);
+    let of_door = || error.downcast_ref::<Advised>().map(|e| e.hint.clone());
+    let hint = of_client().or_else(of_server).or_else(of_door);
     if let Some(hint) = hint.filter(|h| !h.is_empty()) {
         lines.push_str(&format!("{}: {hint}\n", paint.text(Tone::Good, "try")));
     }
@@ -90,8 +90,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Many errors repeat their cause in their own text.
-        if !text.contains(&cause) {
+        // Many errors repeat their cause in their own text, some without the operating system's number.
+        let plain = cause.split(" (os error").next().unwrap_or(&cause);
+        if !text.contains(plain) {
             text = format!("{text}: {cause}");
         }
     }
@@ -183,6 +184,8 @@ impl Drop for Screen {
 /// How log events are shown.
 #[derive(Clone, Debug)]
 pub(crate) struct LogLook {
+    /// Only those that say that something failed.
+    pub errors: bool,
     /// One JSON object a line.
     pub json: bool,
     /// Without the platform's lines.
@@ -194,19 +197,27 @@ pub(crate) struct LogLook {
 
 impl LogLook {
     pub(crate) fn stdout() -> Self {
-        Self { json: false, plain: false, label: None, paint: Paint::stdout() }
+        Self { errors: false, json: false, plain: false, label: None, paint: Paint::stdout() }
     }
+}
+
+/// Whether the event is among those that are to be shown.
+pub(crate) fn is_shown(event: &LogEvent, look: &LogLook) -> bool {
+    let message = event.message.trim_end();
+    let hides = look.errors || look.plain && is_of_platform(message);
+    !hides || is_failure(message)
+}
+
+fn is_of_platform(message: &str) -> bool {
+    ["START RequestId: ", "END RequestId: ", "REPORT RequestId: ", "INIT_START ", "INIT_REPORT "]
+        .iter()
+        .any(|prefix| message.starts_with(prefix))
 }
 
 /// One log event as a line: time, the end of the stream's name, message; with `json` as an object.
 pub(crate) fn log_event(event: &LogEvent, look: &LogLook) -> io::Result<()> {
     let message = event.message.trim_end();
-    let of_platform = ["START RequestId: ", "END RequestId: ", "REPORT RequestId: ", "INIT_START ", "INIT_REPORT "]
-        .iter()
-        .any(|prefix| message.starts_with(prefix));
-    if look.plain && of_platform && !is_failure(message) {
-        return Ok(());
-    }
+    let of_platform = is_of_platform(message);
     if look.json {
         return line(serde_json::to_string(event)?);
     }
@@ -227,7 +238,7 @@ pub(crate) fn log_event(event: &LogEvent, look: &LogLook) -> io::Result<()> {
 
 /// Whether the line is one by which a runtime marks an error.
 fn is_failure(message: &str) -> bool {
-    ["Task timed out", "Status: error", "Status: timeout"].iter().any(|w| message.contains(w))
+    ["Task timed out", "Status: error", "Status: timeout", "Runtime exited"].iter().any(|w| message.contains(w))
         || has_level(message, &["ERROR", "FATAL", "CRITICAL"])
 }
 
@@ -301,6 +312,8 @@ mod tests {
     fn an_error_is_one_line() {
         let error = anyhow::anyhow!("inner\n  detail").context("outer");
         assert_eq!(one_line(&error), "outer: inner detail");
+        let missing = anyhow::Error::new(std::io::Error::from_raw_os_error(2)).context("x: No such file or directory");
+        assert_eq!(one_line(&missing), "x: No such file or directory");
     }
 
     #[test]
@@ -312,6 +325,7 @@ mod tests {
             r#"{"level": "error"}"#,
             "2026-11-21T12:00:00.000Z id Task timed out after 3.00 seconds",
             "REPORT RequestId: x Status: error",
+            "RequestId: x Error: Runtime exited with error: signal: killed",
         ] {
             assert!(is_failure(bad), "{bad}");
         }

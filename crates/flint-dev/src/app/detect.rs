@@ -127,6 +127,45 @@ fn npm(dir: &Path) -> Build {
     if dir.join("package.json").is_file() { Build::Npm } else { Build::AsIs }
 }
 
+/// Why a folder that looks like a function's is none, and what to say in its `flint.toml`.
+pub(super) fn near_miss(dir: &Path) -> Option<(String, String)> {
+    let hint = |file: &str, name: &str| format!("handler = \"{}.{name}\"", stem(file));
+    if let Some(file) = PYTHON_FILES.into_iter().find(|file| dir.join(file).is_file()) {
+        return Some((format!("{file} defines none of {}", PYTHON_NAMES.join(", ")), hint(file, "NAME")));
+    }
+    if let Some(file) = node_files().find(|file| dir.join(file).is_file()) {
+        return Some((format!("{file} exports none of {}", NODE_NAMES.join(", ")), hint(&file, "NAME")));
+    }
+    // A handler in a file of another name.
+    let mut files: Vec<String> = fs::read_dir(dir)
+        .ok()?
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    files.sort();
+    files.into_iter().find_map(|file| {
+        let (is_python, is_node) =
+            (file.ends_with(".py"), NODE_ENDINGS.iter().any(|e| file.ends_with(&format!(".{e}"))));
+        let source = if is_python || is_node { fs::read_to_string(dir.join(&file)).ok()? } else { return None };
+        let name = if is_python {
+            PYTHON_NAMES.into_iter().find(|name| source.lines().any(|line| python_defines(line, name)))
+        } else {
+            NODE_NAMES.into_iter().find(|name| node_exports(&source, name))
+        }?;
+        Some((format!("the handler in {file} is not looked for there"), hint(&file, name)))
+    })
+}
+
+/// A file's name without its ending.
+fn stem(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
+fn node_files() -> impl Iterator<Item = String> {
+    NODE_STEMS.iter().flat_map(|stem| NODE_ENDINGS.iter().map(move |ending| format!("{stem}.{ending}")))
+}
+
 fn nothing(dir: &Path) -> Error {
     let typescript = ["index.ts", "app.ts", "handler.ts", "main.ts"].iter().find(|f| dir.join(f).is_file());
     let dir = dir.to_owned();
@@ -137,6 +176,10 @@ fn nothing(dir: &Path) -> Error {
             reason,
             hint: "compile it to JavaScript and deploy the folder with the result".into(),
         };
+    }
+    if let Some((reason, handler)) = near_miss(&dir) {
+        let reason = format!("no function found: {reason}");
+        return Error::App { dir, reason, hint: format!("say {handler} in a flint.toml there") };
     }
     Error::App {
         dir,
@@ -177,8 +220,7 @@ fn find_node(dir: &Path) -> Option<String> {
     let manifest = fs::read_to_string(dir.join("package.json")).unwrap_or_default();
     let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap_or_default();
     let main = manifest.get("main").and_then(|m| m.as_str()).map(|m| m.trim_start_matches("./").to_owned());
-    let usual = NODE_STEMS.iter().flat_map(|stem| NODE_ENDINGS.iter().map(move |ending| format!("{stem}.{ending}")));
-    main.into_iter().chain(usual).find_map(|file| {
+    main.into_iter().chain(node_files()).find_map(|file| {
         let source = fs::read_to_string(dir.join(&file)).ok()?;
         let stem = file.rsplit_once('.')?.0.to_owned();
         NODE_NAMES.iter().find(|name| node_exports(&source, name)).map(|name| format!("{stem}.{name}"))
@@ -254,6 +296,9 @@ mod tests {
             Err("no function found"),
         );
         check(&[], Err("no function found"));
+        check(&[("app.py", "def go(e, c): pass")], Err("app.py defines none of handler, lambda_handler, main"));
+        check(&[("other.py", "def handler(e, c): pass")], Err("the handler in other.py is not looked for there"));
+        check(&[("index.mjs", "export const go = 1;")], Err("index.mjs exports none of handler"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Project {
     roots: Vec<PathBuf>,
     name: Option<String>,
     pub apps: Vec<App>,
+    /// Folders beside functions that look like one and are none, each in a line that says why.
+    pub skipped: Vec<String>,
 }
 
 impl Project {
@@ -36,8 +38,9 @@ impl Project {
     /// Errors: as of [`App::read`]; [`Error::App`] if two functions have one name.
     pub fn read(roots: Vec<PathBuf>, name: Option<String>) -> Result<Project, Error> {
         let mut apps: Vec<App> = Vec::new();
+        let mut skipped = Vec::new();
         for root in &roots {
-            apps.extend(read(root, name.as_deref())?);
+            apps.extend(read(root, name.as_deref(), &mut skipped)?);
         }
         if let Some(name) = name.as_ref().filter(|_| apps.len() > 1) {
             return Err(Error::App {
@@ -54,7 +57,7 @@ impl Project {
                 return Err(Error::App { dir: app.dir.clone(), reason, hint });
             }
         }
-        Ok(Project { roots, name, apps })
+        Ok(Project { roots, name, apps, skipped })
     }
 
     /// Reads the same folders once more.
@@ -76,9 +79,15 @@ impl Project {
     }
 }
 
-fn read(root: &Path, name: Option<&str>) -> Result<Vec<App>, Error> {
+fn read(root: &Path, name: Option<&str>, skipped: &mut Vec<String>) -> Result<Vec<App>, Error> {
     if root.is_file() {
-        return template::read(root);
+        let is_template = |end: &std::ffi::OsStr| ["yaml", "yml", "json", "template"].iter().any(|known| end == *known);
+        if root.extension().is_some_and(is_template) {
+            return template::read(root);
+        }
+        let folder = root.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let hint = format!("give the folder: {}", folder.display());
+        return Err(Error::App { dir: root.to_owned(), reason: "that is a file".into(), hint });
     }
     let dir = folder(root)?;
     if dir.join("flint.toml").is_file() {
@@ -108,7 +117,14 @@ fn read(root: &Path, name: Option<&str>) -> Result<Vec<App>, Error> {
         // Says what was expected in it.
         return Ok(vec![App::read(&dir, name)?]);
     }
+    skipped.extend(folders_in(&dir).filter(|dir| !folders.contains(dir)).filter_map(|dir| why_skipped(&dir)));
     folders.iter().map(|dir| App::read(dir, name)).collect()
+}
+
+fn why_skipped(dir: &Path) -> Option<String> {
+    let (reason, handler) = detect::near_miss(dir)?;
+    let name = dir.file_name()?.to_string_lossy();
+    Some(format!("skipped {name}: {reason}; say {handler} in {name}/flint.toml"))
 }
 
 fn template_in(dir: &Path) -> Option<PathBuf> {
@@ -117,11 +133,16 @@ fn template_in(dir: &Path) -> Option<PathBuf> {
 
 /// The folders right below one that hold functions, by name.
 fn below(dir: &Path) -> Vec<PathBuf> {
+    folders_in(dir).filter(|dir| App::is_in(dir)).collect()
+}
+
+/// The folders right below one that may hold a person's own files, by name.
+fn folders_in(dir: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let folders = entries.filter(|e| e.path().is_dir() && !is_left_out(&e.file_name().to_string_lossy()));
-    let mut found: Vec<PathBuf> = folders.map(|e| e.path()).filter(|dir| App::is_in(dir)).collect();
+    let mut found: Vec<PathBuf> = folders.map(|e| e.path()).collect();
     found.sort();
-    found
+    found.into_iter()
 }
 
 #[cfg(test)]
@@ -159,6 +180,25 @@ mod tests {
         let error = Project::read(vec![dir.path().to_owned()], Some("x".into())).unwrap_err();
         assert!(error.to_string().contains("2 functions"), "{error}");
         assert!(names(&dir.path().join("docs")).unwrap_err().contains("no function found"));
+    }
+
+    #[test]
+    fn a_folder_that_looks_like_a_function_is_not_left_out_in_silence() {
+        let dir = tree(&[
+            ("good/app.py", HANDLER),
+            ("badname/app.py", "def go(e, c): pass\n"),
+            ("docs/readme.md", ""),
+            ("lib/util.py", "def help(): pass\n"),
+        ]);
+        let project = Project::read(vec![dir.path().to_owned()], None).unwrap();
+        assert_eq!(
+            project.skipped,
+            ["skipped badname: app.py defines none of handler, lambda_handler, main; say handler = \"app.NAME\" in \
+              badname/flint.toml"]
+        );
+        let file = dir.path().join("good/app.py");
+        let Error::App { reason, hint, .. } = Project::read(vec![file], None).unwrap_err() else { panic!() };
+        assert_eq!((reason.as_str(), hint.ends_with("/good")), ("that is a file", true), "{hint}");
     }
 
     #[test]

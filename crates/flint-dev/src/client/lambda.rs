@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Answer, Client, QUICK, Request, from_json, to_json};
 use crate::Error;
@@ -25,6 +27,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'
 pub struct FunctionConfiguration {
     pub function_name: String,
     pub function_arn: String,
+    pub version: String,
+    pub last_modified: String,
     pub runtime: Option<String>,
     pub handler: Option<String>,
     pub memory_size: u32,
@@ -89,6 +93,56 @@ impl Client {
             Ok(answer) => from_json("GetFunctionConfiguration", &answer.body).map(Some),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// `ListFunctions`, page by page.
+    pub async fn functions(&self) -> Result<Vec<FunctionConfiguration>, Error> {
+        self.pages("ListFunctions", "/2015-03-31/functions".into(), "Functions").await
+    }
+
+    /// `ListVersionsByFunction`: the numbers of the versions, `$LATEST` first.
+    pub async fn versions(&self, name: &str) -> Result<Vec<String>, Error> {
+        let path = format!("/2015-03-31/functions/{}/versions", segment(name));
+        let found: Vec<FunctionConfiguration> = self.pages("ListVersionsByFunction", path, "Versions").await?;
+        Ok(found.into_iter().map(|f| f.version).collect())
+    }
+
+    /// `ListAliases`: their names.
+    pub async fn aliases(&self, name: &str) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Alias {
+            name: String,
+        }
+        let path = format!("/2015-03-31/functions/{}/aliases", segment(name));
+        let found: Vec<Alias> = self.pages("ListAliases", path, "Aliases").await?;
+        Ok(found.into_iter().map(|alias| alias.name).collect())
+    }
+
+    /// All pages of a list: each has its items in `member` and, unless it is the last, a `NextMarker`.
+    async fn pages<T: DeserializeOwned>(
+        &self,
+        operation: &'static str,
+        path: String,
+        member: &str,
+    ) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        let mut query = String::new();
+        loop {
+            let answer = self.rest(operation, Method::GET, format!("{path}{query}"), Bytes::new()).await?;
+            let mut page: serde_json::Map<String, Value> = from_json(operation, &answer.body)?;
+            let items: Vec<T> = match page.remove(member) {
+                Some(items) => {
+                    serde_json::from_value(items).map_err(|e| Error::Answer { operation, reason: e.to_string() })?
+                }
+                None => Vec::new(),
+            };
+            all.extend(items);
+            match page.get("NextMarker").and_then(Value::as_str).filter(|marker| !marker.is_empty()) {
+                Some(marker) => query = format!("?Marker={}", segment(marker)),
+                None => return Ok(all),
+            }
         }
     }
 

@@ -80,7 +80,11 @@ impl Transport {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, Error> {
-        let unreachable = |reason: String| Error::Unreachable { endpoint: self.endpoint.to_string(), reason };
+        let unreachable = |reason: String| Error::Unreachable {
+            endpoint: self.endpoint.to_string(),
+            named_by: super::Source::Said,
+            reason,
+        };
         let authority = self.endpoint.authority();
         // A port that is not given is 80; an IPv6 address keeps its brackets.
         let port_given = authority.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));

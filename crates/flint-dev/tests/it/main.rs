@@ -13,13 +13,18 @@ use flint_dev::client::lambda::LogTail;
 use flint_dev::client::logs::{LogFollower, LogQuery};
 use flint_dev::deploy::Action;
 use flint_dev::python::Search;
-use flint_dev::{App, Client, Credentials, Deployer, Error, Progress, Target};
+use flint_dev::{App, Client, Credentials, Deployer, Error, Progress, Source, Target};
 use serde_json::json;
 use server::{Reply, Server};
 
 fn client(server: &Server) -> Client {
     let credentials = Credentials { access_key: "AKIATEST".into(), secret_key: "secret".into() };
-    let target = Target { endpoint: server.url().parse().unwrap(), region: "us-east-1".into(), credentials };
+    let target = Target {
+        endpoint: server.url().parse().unwrap(),
+        region: "us-east-1".into(),
+        credentials,
+        source: Source::Said,
+    };
     Client::new(target, Arc::new(SystemClock::new()))
 }
 
@@ -78,7 +83,7 @@ async fn nobody_there_is_said_with_what_to_do() {
     let endpoint = format!("http://{}", free.local_addr().unwrap()).parse().unwrap();
     drop(free);
     let credentials = Credentials { access_key: "a".into(), secret_key: "s".into() };
-    let target = Target { endpoint, region: "us-east-1".into(), credentials };
+    let target = Target { endpoint, region: "us-east-1".into(), credentials, source: Source::Said };
     let error = Client::new(target, Arc::new(SystemClock::new())).status().await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     assert!(error.to_string().ends_with("connection refused"), "{error}");

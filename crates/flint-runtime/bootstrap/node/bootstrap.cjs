@@ -258,6 +258,16 @@ function isModule(file) {
   }
 }
 
+// The stack of a syntax error, with the line of the file first. Node keeps that to itself for ES modules: asked once more, it says it.
+function stackWithPlace(error, file) {
+  const stack = String(error.stack);
+  if (!file || /^\S+:\d+\n/.test(stack)) return stack;
+  const options = { encoding: "utf8", timeout: 2000, stdio: ["ignore", "ignore", "pipe"], env: { ...env, NODE_OPTIONS: "" } };
+  const said = require("child_process").spawnSync(process.execPath, ["--check", file], options).stderr || "";
+  const place = /^(?:file:\/\/)?(\S+:\d+\n[^]*?)\n\n?SyntaxError/.exec(said);
+  return place ? `${place[1]}\n\n${stack}` : stack;
+}
+
 async function loadModule(name) {
   const file = moduleFile(path.resolve(TASK, name));
   try {
@@ -265,7 +275,7 @@ async function loadModule(name) {
     return require(file || require.resolve(name, { paths: [TASK, "/opt/nodejs"] }));
   } catch (error) {
     if (error instanceof SyntaxError) {
-      throw new Fault("Runtime.UserCodeSyntaxError", String(error), error.stack);
+      throw new Fault("Runtime.UserCodeSyntaxError", String(error), stackWithPlace(error, file));
     }
     if (error && ["MODULE_NOT_FOUND", "ERR_MODULE_NOT_FOUND"].includes(error.code)) {
       throw new Fault("Runtime.ImportModuleError", String(error), error.stack);

@@ -157,6 +157,13 @@ impl Ran {
         }
     }
 
+    fn document(self) -> Value {
+        match self.outcome {
+            Outcome::Error(_, document) | Outcome::InitError(_, document) => document,
+            other => panic!("{other:?}\n{}", self.log),
+        }
+    }
+
     fn error(self, error_type: &str, message: &str) -> Value {
         match self.outcome {
             Outcome::Error(t, d) | Outcome::InitError(t, d) => {
@@ -357,6 +364,7 @@ async fn node_answers_and_fails_as_the_official_client() {
             ("typed/package.json", r#"{"type":"module"}"#),
             ("typed/index.js", "export const handler = async () => 'typed';"),
             ("broken.js", "exports.f = ("),
+            ("brokenesm.mjs", "export const f = async () => {\n  return {{ ;\n};\n"),
         ];
         let run = async |handler: &str, payload: &str| rig.run(&app, handler, payload).await;
         assert_eq!(run("app.echo", r#"{"ü":1}"#).await.response(), r#"{"ü":1}"#);
@@ -384,6 +392,11 @@ async fn node_answers_and_fails_as_the_official_client() {
             "{}",
             broken.log
         );
+        // Node tells the place of a CommonJS module's error, and has to be asked for an ES module's.
+        for (handler, place) in [("broken.f", "broken.js:1"), ("brokenesm.f", "brokenesm.mjs:2")] {
+            let document = run(handler, "1").await.document();
+            assert!(document["trace"][0].as_str().is_some_and(|line| line.ends_with(place)), "{document}");
+        }
         let none = run("none.f", "1").await;
         assert!(matches!(&none.outcome, Outcome::InitError(t, _) if t == "Runtime.ImportModuleError"), "{}", none.log);
         let left = run("app.leaves", "1").await;

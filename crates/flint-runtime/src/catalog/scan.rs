@@ -49,12 +49,21 @@ pub(super) fn scan(search: &Search) -> Vec<Interpreter> {
     search.nvm_roots.iter().for_each(|root| expand(root, "versions/node/*", &mut prefixes));
 
     let mut found: Vec<Interpreter> = prefixes.iter().flat_map(|prefix| look(search, prefix)).collect();
+    found.extend(search.installations.iter().flat_map(|folder| installation(search, folder)));
     // Within one version the latest patch wins, then what needs no mount.
     found.sort_by(|a, b| {
         let key = |i: &Interpreter| (i.kind as u8, super::number_of(i));
         key(a).cmp(&key(b)).then(b.version.cmp(&a.version)).then(a.prefix.cmp(&b.prefix)).then(a.binary.cmp(&b.binary))
     });
     found.dedup_by(|a, b| a.binary == b.binary);
+    found
+}
+
+/// The interpreters of a folder that was named, and that is their tree: a link in its `bin` leads to none.
+pub(super) fn installation(search: &Search, folder: &Path) -> Vec<Interpreter> {
+    let Ok(folder) = fs::canonicalize(folder) else { return Vec::new() };
+    let mut found = look(search, &folder);
+    found.retain(|i| i.prefix.as_ref() == Some(&folder));
     found
 }
 

@@ -126,6 +126,32 @@ fn links_lead_to_the_real_binary_and_a_home_is_never_mounted() {
 }
 
 #[test]
+fn an_installation_that_is_named_is_its_own_folder_alone() {
+    let tree = host();
+    tree.python("opt/py", 14);
+    tree.elf("opt/node-v23.1.0/bin/node");
+    fs::create_dir_all(tree.path("opt/links/bin")).expect("directories");
+    symlink(tree.path("opt/py/bin/python3.14"), tree.path("opt/links/bin/python3.14")).expect("link");
+    let of = |folders: &[&str]| {
+        let installations = folders.iter().map(|f| tree.path(f)).collect();
+        let root = tree.path("");
+        Catalog::discover(&Search { root, homes: vec![tree.path("home/u")], installations, ..Search::default() })
+    };
+    let catalog = of(&["opt/py", "opt/node-v23.1.0", "opt/none"]);
+    let found = catalog.resolve("python3.14", Match::Exact).expect("there");
+    assert_eq!(
+        (found.prefix, found.binary.as_path()),
+        (Some(tree.path("opt/py")), Path::new("/var/lang/bin/python3.14"))
+    );
+    assert_eq!(catalog.resolve("nodejs23.x", Match::Exact).expect("there").version, "23.1.0");
+    // Neither what a link leads to, nor a tree above or below, nor a home.
+    for folder in ["opt/links", "opt", "opt/py/bin", "home/u"] {
+        assert!(of(&[folder]).resolve("python3.14", Match::Exact).is_err(), "{folder}");
+        assert!(Catalog::installation(&tree.path(folder), vec![]).interpreters().is_empty(), "{folder}");
+    }
+}
+
+#[test]
 fn this_host_is_searched_without_harm() {
     let catalog = Catalog::discover(&Search::host(Vec::new()));
     for found in catalog.interpreters() {

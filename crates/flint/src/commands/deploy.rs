@@ -18,10 +18,12 @@ const SIDE_BY_SIDE: usize = 8;
 pub(super) async fn run(flags: Deploy) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
     let project = Project::read(flags.dirs, flags.name)?;
+    project.skipped.iter().for_each(|line| warn(line));
     let deployer = Deployer::new(surroundings::python_search());
     let mut results = deploy(&client, &deployer, &project.apps.iter().collect::<Vec<_>>()).await;
     if results.len() == 1 {
         let deployed = results.remove(0)?;
+        deployed.warnings.iter().for_each(|line| warn(line));
         if flags.json {
             ui::json(&deployed)?;
         } else {
@@ -33,7 +35,10 @@ pub(super) async fn run(flags: Deploy) -> anyhow::Result<ExitCode> {
     let mut deployed = Vec::new();
     for (app, result) in project.apps.iter().zip(results) {
         match result {
-            Ok(done) => deployed.push(done),
+            Ok(done) => {
+                done.warnings.iter().for_each(|line| warn(line));
+                deployed.push(done);
+            }
             Err(e) => drop(ui::report(&anyhow::Error::new(e).context(app.name.clone()))),
         }
     }
@@ -43,6 +48,11 @@ pub(super) async fn run(flags: Deploy) -> anyhow::Result<ExitCode> {
         deployed.iter().try_for_each(|done| ui::line(closing(done, Paint::stdout())))?;
     }
     Ok(if deployed.len() == all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A line on standard error of what is not as it was meant, perhaps.
+pub(super) fn warn(line: &str) {
+    ui::note(format_args!("{}: {line}", Paint::stderr().text(Tone::Warn, "warning")));
 }
 
 /// Deploys with progress on standard error; a result for each, in their order.

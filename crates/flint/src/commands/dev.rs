@@ -18,7 +18,7 @@ use anyhow::{Context as _, bail};
 use flint_base::{Clock, SystemClock, Timestamp};
 use flint_dev::client::logs::{LogFollower, LogQuery, group_of};
 use flint_dev::deploy::Action;
-use flint_dev::{App, Client, Credentials, Deployed, Deployer, Endpoint, Project, Target, Watch};
+use flint_dev::{App, Client, Credentials, Deployed, Deployer, Endpoint, Project, Source, Target, Watch};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
@@ -76,11 +76,14 @@ async fn develop(flags: &Dev, project: Option<Project>, endpoint: Endpoint) -> a
     let since = clock.now();
     // Any credentials do; a key that is not twelve digits means the server's own account.
     let credentials = Credentials { access_key: "test".into(), secret_key: "test".into() };
-    let client = Client::new(Target { endpoint, region: flags.server.region.to_string(), credentials }, clock);
+    let region = flags.server.region.to_string();
+    let target = Target { endpoint, region, credentials, source: Source::Said };
+    let client = Client::new(target, clock);
     let Some(project) = project else {
         ui::note("no function in this folder: serving what else is deployed");
         return pending().await;
     };
+    project.skipped.iter().for_each(|line| deploy::warn(line));
     let names = Names(RefCell::new(project.apps.iter().map(|app| app.name.clone()).collect()));
     let developing = async {
         if flags.no_watch {
@@ -130,7 +133,10 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
         for (app, result) in touched.iter().zip(results) {
             match result {
                 Ok(done) if done.action == Action::Unchanged => {}
-                Ok(done) => ui::note(again(&done, &changes.names(app))),
+                Ok(done) => {
+                    done.warnings.iter().for_each(|line| deploy::warn(line));
+                    ui::note(again(&done, &changes.names(app)));
+                }
                 // An editor's own file, gone while it was read: its end is the next change.
                 Err(flint_dev::Error::File { path, source })
                     if source.kind() == io::ErrorKind::NotFound && !path.exists() => {}
@@ -140,6 +146,7 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
         for gone in project.apps.iter().filter(|old| !now.apps.iter().any(|app| app.name == old.name)) {
             ui::note(format_args!("{} is not there any more; `flint remove {0}` deletes it", gone.name));
         }
+        now.skipped.iter().filter(|line| !project.skipped.contains(line)).for_each(|line| deploy::warn(line));
         *names.0.borrow_mut() = now.apps.iter().map(|app| app.name.clone()).collect();
         if let Err(e) = watch.cover(&now) {
             ui::report(&e.into());
@@ -151,7 +158,10 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
 async fn deploy_all(client: &Client, deployer: &Deployer, apps: &[&App]) {
     for result in deploy::deploy(client, deployer, apps).await {
         match result {
-            Ok(done) => ui::note(deploy::closing(&done, Paint::stderr())),
+            Ok(done) => {
+                done.warnings.iter().for_each(|line| deploy::warn(line));
+                ui::note(deploy::closing(&done, Paint::stderr()));
+            }
             Err(e) => drop(ui::report(&e.into())),
         }
     }
@@ -161,7 +171,9 @@ async fn deploy_all(client: &Client, deployer: &Deployer, apps: &[&App]) {
 fn again(done: &Deployed, files: &[String]) -> String {
     let paint = Paint::stderr();
     let verb = if done.action == Action::Created { "created" } else { "updated" };
-    let files = match files {
+    // A folder's own name below itself is empty.
+    let files: Vec<&String> = files.iter().filter(|name| !name.is_empty()).collect();
+    let files = match files.as_slice() {
         [] => String::new(),
         [one] => format!(" ({one})"),
         [one, more @ ..] => format!(" ({one} and {} more)", more.len()),
@@ -315,6 +327,28 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+
+    #[test]
+    fn a_save_is_told_without_empty_parentheses() {
+        let done = Deployed {
+            name: "late".into(),
+            arn: String::new(),
+            action: Action::Created,
+            runtime: String::new(),
+            handler: String::new(),
+            memory_mb: 128,
+            timeout_s: 3,
+            package_bytes: 0,
+            files: 1,
+            code_sha256: String::new(),
+            took_ms: 58,
+            warnings: vec![],
+        };
+        let said = |files: &[&str]| again(&done, &files.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(&[""]), "created late in 58 ms");
+        assert_eq!(said(&["", "app.py"]), "created late (app.py) in 58 ms");
+        assert_eq!(said(&["a", "b", "c"]), "created late (a and 2 more) in 58 ms");
+    }
 
     #[test]
     fn the_child_hears_every_flag() {

@@ -16,8 +16,7 @@ use crate::cli::Invoke;
 use crate::ui::{self, Advised, Paint, Tone};
 use crate::{history, surroundings};
 
-/// Functions that are named when another one was asked for.
-const NAMED_MAX: usize = 10;
+use super::hints::{self, Cause};
 
 pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
@@ -29,7 +28,7 @@ pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     let clock = SystemClock::new();
     let invoked = match client.invoke(&flags.function, payload, tail).await {
         Ok(invoked) => invoked,
-        Err(e) => return Err(advised(&client, e).await),
+        Err(e) => return Err(hints::advised(&client, &flags.function, e).await),
     };
     let took = clock.monotonic();
     if flags.json {
@@ -50,7 +49,7 @@ pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
         }
     }
     let Some(kind) = &invoked.function_error else { return Ok(ExitCode::SUCCESS) };
-    Ok(failed(&flags.function, kind, &invoked.payload))
+    Ok(failed(&client, &flags.function, kind, &invoked.payload).await)
 }
 
 /// Prints the answer as it comes.
@@ -66,7 +65,7 @@ async fn stream(client: &Client, flags: &Invoke, payload: Bytes, tail: LogTail) 
     };
     let streamed = match client.invoke_streaming(&flags.function, payload, tail, each).await {
         Ok(streamed) => streamed,
-        Err(e) => return Err(advised(client, e).await),
+        Err(e) => return Err(hints::advised(client, &flags.function, e).await),
     };
     printed?;
     if !ends_line {
@@ -76,30 +75,19 @@ async fn stream(client: &Client, flags: &Invoke, payload: Bytes, tail: LogTail) 
         ui::note(log.trim_end());
     }
     let Some(kind) = &streamed.error_code else { return Ok(ExitCode::SUCCESS) };
-    Ok(failed(&flags.function, kind, streamed.error_details.unwrap_or_default().as_bytes()))
+    Ok(failed(client, &flags.function, kind, streamed.error_details.unwrap_or_default().as_bytes()).await)
 }
 
-/// Says that the function failed, and why in a few words.
-fn failed(function: &str, kind: &str, document: &[u8]) -> ExitCode {
+/// Says that the function failed, why in a few words, and what to do.
+async fn failed(client: &Client, name: &str, kind: &str, document: &[u8]) -> ExitCode {
     let paint = Paint::stderr();
-    let cause = cause(document);
-    ui::note(format_args!("{}: the function failed ({kind}): {cause}", paint.text(Tone::Bad, "error")));
-    ui::note(format_args!("{}: flint logs {function}", paint.text(Tone::Good, "try")));
+    let cause = Cause::read(document);
+    // Its limits make a better hint; without them there is still one.
+    let function = client.function(name).await.ok().flatten();
+    let text = cause.text(function.as_ref());
+    ui::note(format_args!("{}: the function failed ({kind}): {text}", paint.text(Tone::Bad, "error")));
+    ui::note(format_args!("{}: {}", paint.text(Tone::Good, "try"), cause.hint(name, function.as_ref())));
     ExitCode::FAILURE
-}
-
-/// An error with what is deployed, if the function that was asked for is not.
-async fn advised(client: &Client, error: flint_dev::Error) -> anyhow::Error {
-    if !error.is_not_found() {
-        return error.into();
-    }
-    let known = client.function_stats(None).await.map(|list| list.functions).unwrap_or_default();
-    let names: Vec<&str> = known.iter().map(|f| f.function_name.as_str()).take(NAMED_MAX).collect();
-    let hint = match names.as_slice() {
-        [] => "no function is deployed; `flint deploy DIR` deploys one".to_owned(),
-        names => format!("there are {}; `flint deploy DIR` deploys another", names.join(", ")),
-    };
-    Advised { message: error.to_string(), hint }.into()
 }
 
 /// The event of this call: that of the last one, or what was said, which is then remembered.
@@ -169,16 +157,6 @@ fn as_json(invoked: &Invoked) -> Value {
     })
 }
 
-/// What an error document says, in a few words.
-fn cause(payload: &[u8]) -> String {
-    let document: Value = serde_json::from_slice(payload).unwrap_or_default();
-    let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default().replace('\n', " ");
-    match (text("errorType"), text("errorMessage")) {
-        (kind, message) if kind.is_empty() => message,
-        (kind, message) => format!("{kind}: {message}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,11 +171,5 @@ mod tests {
         assert_eq!(payload(Some(&format!("@{}", file.display()))).unwrap(), "[1]");
         assert!(payload(Some("{a:1}")).unwrap_err().to_string().contains("not JSON"));
         assert!(payload(Some("@/nonexistent")).is_err());
-    }
-
-    #[test]
-    fn names_the_cause() {
-        assert_eq!(cause(br#"{"errorType":"ValueError","errorMessage":"bad\nnews"}"#), "ValueError: bad news");
-        assert_eq!(cause(b"not json"), "");
     }
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use flint_dev::client::platform::RuntimeInfo;
 
 use crate::cli::{Runtime, RuntimeCommand};
+use crate::surroundings::data_of_up;
 use crate::ui::{self, Advised};
 
 pub(super) async fn run(flags: Runtime) -> anyhow::Result<ExitCode> {
@@ -19,6 +20,17 @@ pub(super) async fn run(flags: Runtime) -> anyhow::Result<ExitCode> {
             let rows: Vec<_> =
                 runtimes.into_iter().map(|r| [r.identifier, or_dash(r.version), or_dash(r.source)]).collect();
             ui::table(["RUNTIME", "VERSION", "FROM"], &rows)?;
+        }
+        RuntimeCommand::Add { folder, data } => {
+            let data = data.unwrap_or_else(data_of_up);
+            let added = flint_server::runtimes::add(&data, &folder)?;
+            let found = added.found.iter().map(|(identifier, version)| format!("{identifier} ({version})"));
+            let (found, path) = (found.collect::<Vec<_>>().join(", "), added.path.display());
+            let verb = if added.is_new { "added" } else { "was added before:" };
+            ui::line(format_args!(
+                "{verb} {found} in {path}; the server of {} takes it at its next start",
+                data.display()
+            ))?;
         }
         RuntimeCommand::Explain { identifier, server } => {
             let runtimes = super::client(&server)?.runtimes().await?;
@@ -66,7 +78,10 @@ fn explain(identifier: &str, runtimes: &[RuntimeInfo]) -> Result<Vec<String>, Ad
         [] => format!("no {} at all", language.name),
         all => all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
     };
-    let place = format!("install it in {}, and start the server again", language.places);
+    let place = format!(
+        "install it in {}, or name its folder with `flint runtime add`, and start the server again",
+        language.places
+    );
     Err(Advised {
         message: format!("this server does not have {identifier}: it has {has}"),
         hint: match nearest {
