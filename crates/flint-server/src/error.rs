@@ -68,9 +68,6 @@ impl Error {
                 "check the path; `flint up --data DIR` makes a data directory".into()
             }
             Error::Data { .. } => "choose another directory with --data, or check who owns this one".into(),
-            Error::Missing(_) | Error::MultiTenant(_) => {
-                "`flint doctor` says what this host offers, and what to do".into()
-            }
             Error::Runtime { hint, .. } => hint.clone(),
             _ => return None,
         })
