@@ -24,6 +24,14 @@ def test_ready_line_then_a_clean_end(data):
     server.process = None
 
 
+def one_line(text):
+    """What is wrong and what to do about it, both in the one line of a failed start."""
+    [line] = text.strip().splitlines()
+    said, todo = line.split("; try: ")
+    assert said.startswith("error: "), text
+    return said, todo
+
+
 def test_a_second_server_refuses_and_says_what_to_do(data):
     with flint.Server(data) as first:
         second = subprocess.run(
@@ -32,8 +40,8 @@ def test_a_second_server_refuses_and_says_what_to_do(data):
         )
         assert second.returncode != 0
         assert second.stdout == ""
-        said, todo = second.stderr.strip().splitlines()
-        assert said.startswith("error: ") and todo.startswith("try: ") and f"flint stop --data {data}" in todo, second.stderr
+        said, todo = one_line(second.stderr)
+        assert f"flint stop --data {data}" in todo, second.stderr
         assert str(data) in second.stderr or "data directory" in second.stderr, second.stderr
         # The first one did not notice.
         assert first.client("sts").get_caller_identity()["Account"] == "000000000000"
@@ -47,8 +55,8 @@ def test_a_taken_port_is_named(data, tmp_path):
             capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL, env=flint.clean_environment(),
         )
         assert second.returncode != 0
-        said, todo = second.stderr.strip().splitlines()
-        assert said.startswith("error: ") and todo.startswith("try: ") and "--listen" in todo, second.stderr
+        said, todo = one_line(second.stderr)
+        assert "--listen" in todo, second.stderr
         assert str(port) in said
 
 

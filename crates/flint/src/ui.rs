@@ -59,7 +59,8 @@ impl Paint {
     }
 }
 
-/// Prints the error in a line and what to do in another; returns the exit code.
+/// Prints the error in a line and what to do in another (in the same one where a server did not start); returns the exit
+/// code.
 ///
 /// A reader that went away (`flint logs | head`) is no failure.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
@@ -68,7 +69,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let paint = Paint::stderr();
-    let mut lines = format!("{}: {}\n", paint.text(Tone::Bad, "error"), one_line(error));
+    // A server that does not start says it all in one line, for whoever started it (a wrapper, a service manager).
+    let of_server = error.downcast_ref::<flint_server::Error>().and_then(flint_server::Error::hint);
+    let todo = of_server.map_or_else(String::new, |hint| format!("; try: {hint}"));
+    let mut lines = format!("{}: {}{todo}\n", paint.text(Tone::Bad, "error"), one_line(error));
     // What a compiler or an installer said is more than a line, and better than one.
     if let Some(flint_dev::Error::Build { output, .. }) = error.downcast_ref()
         && output.lines().count() > 1
@@ -76,9 +80,8 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         lines.insert_str(0, &format!("{}\n", output.trim_end()));
     }
     let of_client = || error.downcast_ref::<flint_dev::Error>().and_then(flint_dev::Error::hint);
-    let of_server = || error.downcast_ref::<flint_server::Error>().and_then(flint_server::Error::hint);
     let of_door = || error.downcast_ref::<Advised>().map(|e| e.hint.clone());
-    let hint = of_client().or_else(of_server).or_else(of_door);
+    let hint = of_client().or_else(of_door);
     if let Some(hint) = hint.filter(|h| !h.is_empty()) {
         lines.push_str(&format!("{}: {hint}\n", paint.text(Tone::Good, "try")));
     }
