@@ -136,6 +136,17 @@ fn create_top(hierarchy: &Hierarchy, name: &str) -> io::Result<Top> {
                 continue;
             }
         }
+        if hierarchy.roles.has(Roles::CPU) {
+            // All functions together weigh as much on each processor as one ordinary process. With the default they would
+            // have one such share of the whole machine, and a busy server would let single ones wait for many milliseconds.
+            // As it is better to have it than to do without functions, a refusal is none.
+            let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+            if hierarchy.unified() {
+                fds::put(dir.as_raw_fd(), c"cpu.weight", &(100 * processors).min(10_000).to_string()).ok();
+            } else {
+                fds::put(dir.as_raw_fd(), c"cpu.shares", &(1024 * processors).min(262_144).to_string()).ok();
+            }
+        }
         if hierarchy.roles.has(Roles::MEMORY) && !hierarchy.unified() {
             // No limit, but the kernel starts to count: doing so for the first group costs half a millisecond, and then
             // 20 us. It must not be a launch that pays, nor each one that finds itself alone.
