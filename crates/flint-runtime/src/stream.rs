@@ -10,9 +10,9 @@
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
-/// Chunks between the function and its caller. A chunk is what one read of the connection gave (at most 256 KiB), so
-/// this bounds a stream to 2 MiB.
-const DEPTH: usize = 8;
+/// Chunks between the function and its caller: one may wait while another is written. A chunk is what one read of the
+/// connection gave (at most 256 KiB), so this bounds a stream to half a MiB.
+const DEPTH: usize = 2;
 
 /// The media type of a stream whose first bytes are an HTTP head as JSON (`awslambda.HttpResponseStream.from`): the
 /// document ends with eight zero bytes, then comes the body.

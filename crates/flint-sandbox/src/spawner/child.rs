@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use super::filter::{self, Program};
-use super::{init, landlock, proc, root};
+use super::{init, landlock, proc, root, setup};
 use crate::api::INSIDE_ID;
 use crate::error::Stage;
 use crate::message::{At as _, Failure, Status, UnpackRequest};
@@ -156,6 +156,9 @@ struct Procs {
 /// Where this process has rights over its own user namespace only, the kernel grants a new `/proc` just to those who see
 /// one already: so both are made before.
 fn enter(confinement: &Confinement<'_>) -> Result<Procs, Failure> {
+    // This copy of the channel would hide the spawner's end from the server, so it goes first. The number stays taken: it
+    // is that of the status later.
+    fds::dup_onto(confinement.status, setup::CHANNEL).at(Stage::Enter)?;
     let attributes = mount::NOSUID | mount::NODEV | mount::NOEXEC;
     let procs = Procs {
         inside: mount::new_fs(c"proc", &[], attributes | mount::RDONLY).at(Stage::Proc)?,

@@ -45,6 +45,9 @@ pub fn check_options(options: &Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// The number of the spawner's end of the channel.
+pub const CHANNEL: RawFd = 3;
+
 /// Makes the forked copy of the server into a process of its own that knows nothing of it; returns the channel, moved.
 ///
 /// Standard error stays, for what a panic has to say.
@@ -68,7 +71,6 @@ pub fn shed(channel: OwnedFd) -> OwnedFd {
     // A few descriptors for every sandbox.
     process::raise_descriptors();
     // Whatever the server holds open by now is none of the spawner's business.
-    const CHANNEL: RawFd = 3;
     if channel.as_raw_fd() != CHANNEL {
         fds::dup_onto(channel.as_raw_fd(), CHANNEL).ok();
         std::mem::forget(channel);
