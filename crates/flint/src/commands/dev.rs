@@ -128,6 +128,10 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
                 continue;
             }
         };
+        // Before anything is read: a change that comes while it is deployed is then noticed in a new folder too.
+        if let Err(e) = watch.cover(&now) {
+            ui::report(&e.into());
+        }
         let touched = changes.touched(&project, &now);
         let results = deploy::deploy(client, &deployer, &touched).await;
         for (app, result) in touched.iter().zip(results) {
@@ -148,9 +152,6 @@ async fn redeploy(client: &Client, mut project: Project, names: &Names) -> anyho
         }
         now.skipped.iter().filter(|line| !project.skipped.contains(line)).for_each(|line| deploy::warn(line));
         *names.0.borrow_mut() = now.apps.iter().map(|app| app.name.clone()).collect();
-        if let Err(e) = watch.cover(&now) {
-            ui::report(&e.into());
-        }
         project = now;
     }
 }
