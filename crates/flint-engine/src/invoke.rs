@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use flint_base::Timestamp;
-use flint_kit::{Body, Ctx, Fault, Invocation, InvokeMode, Invoker, Outcome};
-use flint_model::Place;
+use flint_kit::{Body, Ctx, Fault, FunctionFacts, Invocation, InvokeMode, Invoker, Outcome};
+use flint_model::{FunctionRef, Place};
 use flint_runtime::call::{MAX_RESPONSE, MAX_STREAMED};
 use flint_runtime::{Answer, Call, End, StreamSender};
 use flint_store::journal;
@@ -87,6 +87,18 @@ impl Invoker for Handle {
         // In the caller's own task: one that is dropped half-way takes its environment along, which is then killed, and
         // gives the permit back. The wire never does so; it lets a call end whose caller has hung up.
         Ok(Box::pin(run.run()).await?)
+    }
+
+    fn describe(&self, place: &Place, function: &FunctionRef) -> Result<FunctionFacts, Fault> {
+        let (live, runnable) = self.0.registry.find_version(place, function, || 1.0)?;
+        Ok(FunctionFacts {
+            arn: live.name().arn(place).to_string(),
+            version: runnable.pool.spec.version.to_string(),
+            timeout: runnable.function.config.timeout(),
+            dead_letter: None,
+            recursion_allowed: false,
+            reserved_concurrency: live.head.reserved.and_then(|n| u32::try_from(n).ok()),
+        })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flint_model::{FunctionRef, Lineage};
+use flint_model::{FunctionRef, Lineage, Place};
 
 use crate::{Body, Ctx, Fault};
 
@@ -51,6 +52,32 @@ pub struct Outcome {
     pub billed_ms: u64,
 }
 
+/// What others may know of a function that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionFacts {
+    /// Without a qualifier.
+    pub arn: String,
+    /// The version that the reference stands for now: `$LATEST` or a number; of an alias with weights, its main one.
+    pub version: String,
+    pub timeout: Duration,
+    /// `DeadLetterConfig.TargetArn`.
+    pub dead_letter: Option<String>,
+    /// `RecursiveLoop` is `Allow` (API reference, `PutFunctionRecursionConfig`).
+    pub recursion_allowed: bool,
+    /// `ReservedConcurrentExecutions`.
+    pub reserved_concurrency: Option<u32>,
+}
+
+/// Takes events that nobody waits for (`InvocationType: Event`). `flint-delivery` implements it.
+#[async_trait]
+pub trait AsyncInvoker: Send + Sync + Debug {
+    /// Takes `invocation`; it is on stable storage when this resolves with `Ok`, and runs when its turn comes. The function
+    /// exists and the payload was checked already.
+    ///
+    /// Errors: `ServiceException` (503) where nothing can be stored now.
+    async fn accept(&self, ctx: &Ctx, invocation: Invocation) -> Result<(), Fault>;
+}
+
 /// Runs functions. `flint-engine` implements it.
 #[async_trait]
 pub trait Invoker: Send + Sync + Debug {
@@ -59,4 +86,9 @@ pub trait Invoker: Send + Sync + Debug {
     /// Errors: the faults of Lambda's `Invoke` (`ResourceNotFoundException`, `TooManyRequestsException`,
     /// `RequestTooLargeException`, `ServiceException`, ...).
     async fn invoke(&self, ctx: &Ctx, invocation: Invocation) -> Result<Outcome, Fault>;
+
+    /// What is known of `function`. Reads memory only.
+    ///
+    /// Errors: `ResourceNotFoundException`.
+    fn describe(&self, place: &Place, function: &FunctionRef) -> Result<FunctionFacts, Fault>;
 }

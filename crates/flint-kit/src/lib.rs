@@ -2,7 +2,8 @@
 //! reach another without importing it.
 //!
 //! Reading order: [`doc`] (documents), [`fault`], [`ctx`] (who calls), [`service`] and [`switchboard`]
-//! (calling an operation), [`body`] and [`events`] (what travels beside a document), [`invoker`] (running a function),
+//! (calling an operation), [`body`] and [`events`] (what travels beside a document), [`invoker`] (running a function), [`target`]
+//! and [`source`] (events in motion),
 //! [`logs`] (where output goes), [`vault`] (what must not lie readable).
 
 pub mod authorizer;
@@ -15,7 +16,9 @@ pub mod invoker;
 pub mod links;
 pub mod logs;
 pub mod service;
+pub mod source;
 pub mod switchboard;
+pub mod target;
 pub mod vault;
 
 pub use authorizer::{Authorizer, Question};
@@ -24,9 +27,11 @@ pub use ctx::{Ctx, Principal};
 pub use doc::{Doc, Key};
 pub use events::{Event, EventStream};
 pub use fault::{Fault, FaultKind};
-pub use invoker::{Invocation, InvokeMode, Invoker, Outcome};
+pub use invoker::{AsyncInvoker, FunctionFacts, Invocation, InvokeMode, Invoker, Outcome};
 pub use links::Links;
 pub use logs::{LogEvent, LogSink};
 pub use service::{Input, OperationSpec, Output, Service};
+pub use source::{Source, SourceInfo, SourceRecord};
 pub use switchboard::Switchboard;
+pub use target::{Attribute, AttributeValue, Envelope, Receipt, Target};
 pub use vault::Vault;

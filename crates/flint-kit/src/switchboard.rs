@@ -10,21 +10,20 @@ use crate::{Ctx, Fault};
 /// Finds the service, asks the authorizer, makes the call.
 #[derive(Debug)]
 pub struct Switchboard {
-    services: HashMap<&'static str, Arc<dyn Service>>,
-    operations: HashMap<(&'static str, &'static str), &'static OperationSpec>,
+    operations: HashMap<(&'static str, &'static str), (&'static OperationSpec, Arc<dyn Service>)>,
     authorizer: Arc<dyn Authorizer>,
 }
 
 impl Switchboard {
+    /// Several rooms may serve operations of one name (Lambda's are served by two); each operation is served by one.
     pub fn new(authorizer: Arc<dyn Authorizer>, services: Vec<Arc<dyn Service>>) -> Self {
         let mut operations = HashMap::new();
         for service in &services {
             for spec in service.operations() {
-                operations.insert((service.name(), spec.name), spec);
+                operations.insert((service.name(), spec.name), (spec, service.clone()));
             }
         }
-        let services = services.into_iter().map(|s| (s.name(), s)).collect();
-        Self { services, operations, authorizer }
+        Self { operations, authorizer }
     }
 
     /// Whether `operation` of `service` is served.
@@ -34,8 +33,9 @@ impl Switchboard {
 
     /// The names of the services, sorted.
     pub fn services(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.services.keys().copied().collect();
+        let mut names: Vec<_> = self.operations.keys().map(|(service, _)| *service).collect();
         names.sort_unstable();
+        names.dedup();
         names
     }
 
@@ -44,8 +44,7 @@ impl Switchboard {
     /// Errors: `NotImplemented` (501) for what is not served, the authorizer's denial, or the operation's own fault.
     pub async fn call(&self, ctx: &Ctx, service: &str, operation: &str, input: Input) -> Result<Output, Fault> {
         let not_served = || Fault::not_served(format_args!("{service}.{operation}"));
-        let spec = self.operations.get(&(service, operation)).ok_or_else(not_served)?;
-        let target = self.services.get(service).ok_or_else(not_served)?;
+        let (spec, target) = self.operations.get(&(service, operation)).ok_or_else(not_served)?;
         let resource = (spec.resource)(ctx, &input.doc);
         self.authorizer.authorize(ctx, &Question { action: spec.action, resource: &resource })?;
         target.call(ctx, operation, input).await

@@ -1,0 +1,1 @@
+//! EventBridge. For now: `TestEventPattern`.

@@ -1,0 +1,1 @@
+//! Events in motion: asynchronous invocations, retries, dead letters, destinations, event source mappings.

@@ -1,0 +1,1 @@
+//! SQS: queues that keep what they took.
