@@ -49,6 +49,7 @@ fn store() -> Result<()> {
         );
         if name == "log" {
             figure("store_ratio_plain", ratio, "x")?;
+            figure("store_ratio_zeros", number("times_zeros"), "x")?;
             figure("store_rate", rate, "per_s")?;
             figure("store_p50", number("p50_ms"), "ms")?;
         }

@@ -39,6 +39,8 @@ pub struct Figures {
     pub p99_ms: f64,
     /// Its rate over the plain append's in the same rotation, median.
     pub times_append: f64,
+    /// The same over the zero-written floor.
+    pub times_zeros: f64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -89,12 +91,15 @@ pub fn run(dir: &Path, seconds: u32, callers: usize) -> io::Result<Report> {
     }
     drop(log);
     std::fs::remove_dir_all(&home)?;
+    let times =
+        |mine: &[Turn], floor: &[Turn]| median(mine.iter().zip(floor).map(|(mine, floor)| mine.rate / floor.rate));
     let figures = |(engine, mine): (&'static str, &Vec<Turn>)| Figures {
         engine,
         sends_per_second: median(mine.iter().map(|t| t.rate)),
         p50_ms: median(mine.iter().map(|t| t.p50_ms)),
         p99_ms: median(mine.iter().map(|t| t.p99_ms)),
-        times_append: median(mine.iter().zip(&turns[0]).map(|(mine, floor)| mine.rate / floor.rate)),
+        times_append: times(mine, &turns[0]),
+        times_zeros: times(mine, &turns[1]),
     };
     let engines = [APPEND, ZEROS, LOG].into_iter().zip(&turns).map(figures).collect();
     Ok(Report { callers, record_bytes: RECORD, rotations, engines })
