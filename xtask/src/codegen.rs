@@ -117,6 +117,35 @@ const SERVED: &[Served] = &[
         ],
     },
     Served {
+        name: "sqs",
+        folder: Some("sqs/2012-11-05"),
+        operations: &[
+            "AddPermission",
+            "CancelMessageMoveTask",
+            "ChangeMessageVisibility",
+            "ChangeMessageVisibilityBatch",
+            "CreateQueue",
+            "DeleteMessage",
+            "DeleteMessageBatch",
+            "DeleteQueue",
+            "GetQueueAttributes",
+            "GetQueueUrl",
+            "ListDeadLetterSourceQueues",
+            "ListMessageMoveTasks",
+            "ListQueueTags",
+            "ListQueues",
+            "PurgeQueue",
+            "ReceiveMessage",
+            "RemovePermission",
+            "SendMessage",
+            "SendMessageBatch",
+            "SetQueueAttributes",
+            "StartMessageMoveTask",
+            "TagQueue",
+            "UntagQueue",
+        ],
+    },
+    Served {
         name: "sts",
         folder: Some("sts/2011-06-15"),
         operations: &["AssumeRole", "GetCallerIdentity", "GetSessionToken"],
@@ -167,7 +196,8 @@ fn renew(models: &Path, wire: &Path) -> Result<()> {
 /// Writes (or, with `check`, compares) every table; answers the names of those that differed under `check`.
 fn write(wire: &Path, check: bool) -> Result<Vec<String>> {
     let overlay = read(&wire.join("models/overlay.json"))?;
-    let mut files = vec![("mod.rs".to_owned(), emit::index(SERVED.iter().map(|s| s.name)))];
+    let services = SERVED.iter().map(|s| (s.name, !overlay[s.name]["query"].is_null()));
+    let mut files = vec![("mod.rs".to_owned(), emit::index(services))];
     for service in SERVED {
         let model = read(&wire.join("models").join(format!("{}.json", service.name)))?;
         let source = emit::table(service.name, &model, &overlay[service.name], service.operations)

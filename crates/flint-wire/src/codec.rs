@@ -48,7 +48,9 @@ pub fn decode(service: &ServiceModel, operation: &OperationModel, incoming: Inco
         Protocol::Json10 | Protocol::Json11 => Input::from_doc(json::decode(service, shapes.input, &incoming.body)?),
         Protocol::Query => {
             let bent = |fault: Fault| Fault { code: service.malformed_code.into(), ..fault };
-            Input::from_doc(query::decode(shapes.input, &incoming.body, incoming.query).map_err(bent)?)
+            let mut doc = query::decode(shapes.input, &incoming.body, incoming.query).map_err(bent)?;
+            query::add_labels(shapes.input, &mut doc, incoming.labels);
+            Input::from_doc(doc)
         }
     };
     served::check(service.name, operation.name, shapes.input, &input.doc)?;

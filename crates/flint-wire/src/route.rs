@@ -67,7 +67,9 @@ pub fn route(request: &Parts) -> Route {
         Ok(None) => {}
         Err(fault) => return Route::Miss { protocol: Protocol::RestJson, service: None, fault },
     }
-    let service = SERVICES.iter().copied().find(|s| s.signing_name == scope);
+    // Without a target header a service that speaks both is asked in Query.
+    let named = SERVICES.iter().copied().filter(|s| s.signing_name == scope);
+    let service = named.max_by_key(|s| s.protocol == Protocol::Query);
     let unknown = |status| Fault::client(status, "UnknownOperationException", "");
     match service {
         Some(service) if service.protocol == Protocol::Query => Route::Form(Some(service)),
@@ -95,7 +97,15 @@ pub fn route(request: &Parts) -> Route {
 /// The operation that a form names. `service` is what the scope says; without it the `Version` decides.
 ///
 /// Errors: `InvalidAction` for a name that the service does not have, `MissingAction` for none.
-pub fn by_form(service: Option<&'static ServiceModel>, scope: &str, body: &[u8], query: &str) -> Result<Call, Fault> {
+///
+/// A queue's address may stand in the path alone: it becomes the label `QueueUrl`.
+pub fn by_form(
+    service: Option<&'static ServiceModel>,
+    scope: &str,
+    body: &[u8],
+    query: &str,
+    path: &str,
+) -> Result<Call, Fault> {
     let raw = if body.is_empty() { query.as_bytes() } else { body };
     let form = query::form(raw)?;
     let value = |name: &str| form.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str());
@@ -115,7 +125,10 @@ pub fn by_form(service: Option<&'static ServiceModel>, scope: &str, body: &[u8],
         return Err(Fault::client(400, "MissingAction", "the form has no parameter Action"));
     }
     match service.operation(action) {
-        Some(operation) => Ok(Call { service, operation, labels: Vec::new() }),
+        Some(operation) => {
+            let labels = if path == "/" { Vec::new() } else { vec![("QueueUrl", path.to_owned())] };
+            Ok(Call { service, operation, labels })
+        }
         None => {
             let message = format!("Could not find operation {action} for version {version}");
             Err(Fault::client(400, "InvalidAction", message))
@@ -304,15 +317,17 @@ mod tests {
         check(&[("x-amz-target", "Logs_20140328.CreateLogGroup")], "logs.CreateLogGroup()");
         check(&[("x-amz-target", "Logs_20140328.Nothing")], "Json11 400 UnknownOperationException");
         check(&[("x-amz-target", "Flint.Status")], "flint.Status()");
-        check(&[("x-amz-target", "AmazonSQS.SendMessage")], "Json11 501 NotImplemented");
+        check(&[("x-amz-target", "AmazonSQS.SendMessage")], "sqs.SendMessage()");
+        check(&[("x-amz-target", "DynamoDB_20120810.PutItem")], "Json11 501 NotImplemented");
         let json10 = ("content-type", "application/x-amz-json-1.0");
-        check(&[("x-amz-target", "AmazonSQS.SendMessage"), json10], "Json10 501 NotImplemented");
+        check(&[("x-amz-target", "DynamoDB_20120810.PutItem"), json10], "Json10 501 NotImplemented");
         let scope =
             |service: &str| format!("AWS4-HMAC-SHA256 Credential=A/20261121/us-east-1/{service}/aws4_request, x");
         check(&[("authorization", &scope("sts"))], "form sts");
         check(&[("authorization", &scope("logs"))], "Json11 400 UnknownOperationException");
         check(&[("authorization", &scope("lambda"))], "RestJson 404 UnknownOperationException");
-        check(&[("authorization", &scope("sqs"))], "RestJson 501 NotImplemented");
+        check(&[("authorization", &scope("sqs"))], "form sqs");
+        check(&[("authorization", &scope("dynamodb"))], "RestJson 501 NotImplemented");
         check(&[("authorization", &scope("s3"))], "Query 501 NotImplemented");
         check(&[("content-type", "application/x-www-form-urlencoded; charset=utf-8")], "form ?");
     }
@@ -320,21 +335,24 @@ mod tests {
     #[test]
     fn forms_name_their_action() {
         let sts = SERVICES.iter().copied().find(|s| s.name == "sts");
-        let call = by_form(sts, "sts", b"Action=GetCallerIdentity&Version=2011-06-15", "").expect("routed");
+        let call = by_form(sts, "sts", b"Action=GetCallerIdentity&Version=2011-06-15", "", "/").expect("routed");
         assert_eq!(call.operation.name, "GetCallerIdentity");
-        let call = by_form(None, "", b"Version=2011-06-15&Action=GetCallerIdentity", "").expect("routed");
+        let call = by_form(None, "", b"Version=2011-06-15&Action=GetCallerIdentity", "", "/").expect("routed");
         assert_eq!(call.service.name, "sts");
+        let sqs = SERVICES.iter().copied().find(|s| s.name == "sqs" && s.protocol == Protocol::Query);
+        let call = by_form(sqs, "sqs", b"Action=PurgeQueue", "", "/000000000000/orders").expect("routed");
+        assert_eq!(call.labels, [("QueueUrl", "/000000000000/orders".to_owned())]);
         let code = |fault: Fault| format!("{} {}", fault.code, fault.message);
         assert_eq!(
-            code(by_form(sts, "sts", b"Version=2011-06-15", "").expect_err("none")),
+            code(by_form(sts, "sts", b"Version=2011-06-15", "", "/").expect_err("none")),
             "MissingAction the form has no parameter Action"
         );
         assert!(
-            code(by_form(sts, "sts", b"Action=Fly&Version=1", "").expect_err("none"))
+            code(by_form(sts, "sts", b"Action=Fly&Version=1", "", "/").expect_err("none"))
                 .starts_with("InvalidAction Could not find operation Fly")
         );
         assert_eq!(
-            code(by_form(None, "sns", b"Action=Publish", "").expect_err("none")),
+            code(by_form(None, "sns", b"Action=Publish", "", "/").expect_err("none")),
             "NotImplemented not served: sns.Publish"
         );
     }

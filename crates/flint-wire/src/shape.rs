@@ -32,8 +32,13 @@ pub struct ServiceModel {
     pub xml_namespace: &'static str,
     /// The code of a validation error.
     pub invalid_code: &'static str,
+    /// The code for a required member that is not there; empty if that is a validation error like any other.
+    pub missing_code: &'static str,
     /// The code for a body that is no JSON.
     pub malformed_code: &'static str,
+    /// The namespace of `__type` in a service that speaks Query beside JSON: its JSON errors tell the Query code in
+    /// `x-amzn-query-error`. Empty for other services.
+    pub error_namespace: &'static str,
     /// Sorted by name.
     pub operations: &'static [OperationModel],
     /// The error shapes that served operations name, sorted by code.
@@ -111,6 +116,8 @@ pub struct Item {
 pub struct Entries {
     pub key: &'static Shape,
     pub value: &'static Shape,
+    /// The name of a flattened map's entries in Query and XML; empty if it is the member's.
+    pub wire: &'static str,
     /// The elements' names in Query and XML: `key` and `value` unless the model says otherwise.
     pub key_wire: &'static str,
     pub value_wire: &'static str,
@@ -152,6 +159,8 @@ pub enum Place {
 #[derive(Debug)]
 pub struct ErrorModel {
     pub code: &'static str,
+    /// The code in Query; empty if it is the same.
+    pub query_code: &'static str,
     /// `message` or `Message`.
     pub message: &'static str,
     /// Lambda's `Type` member (`User` or `Service`).

@@ -5,6 +5,7 @@
 
 use flint_kit::{Doc, Fault};
 
+use crate::codec::query;
 use crate::pattern;
 use crate::shape::{Kind, Place, ServiceModel, Shape};
 
@@ -18,6 +19,12 @@ const SHOWN: usize = 1024;
 ///
 /// Errors: the service's code for invalid values, 400, all violations in one message.
 pub fn check(service: &ServiceModel, shape: &Shape, doc: &Doc) -> Result<(), Fault> {
+    if !service.missing_code.is_empty()
+        && let Some(path) = missing(shape, doc)
+    {
+        let message = format!("The request must contain the parameter {path}.");
+        return Err(Fault::client(400, service.missing_code, message));
+    }
     let mut found = Vec::new();
     members(shape, doc, None, &mut found);
     if found.is_empty() {
@@ -26,6 +33,20 @@ pub fn check(service: &ServiceModel, shape: &Shape, doc: &Doc) -> Result<(), Fau
     let noun = if found.len() == 1 { "error" } else { "errors" };
     let message = format!("{} validation {noun} detected: {}", found.len(), found.join("; "));
     Err(Fault::client(400, service.invalid_code, message))
+}
+
+/// The first required member that is not there, as the Query protocol names it: `SendMessageBatchRequestEntry.1.Id`.
+fn missing(shape: &Shape, doc: &Doc) -> Option<String> {
+    shape.members().iter().find_map(|member| match (doc.get(member.name), &member.shape.kind) {
+        (None, _) => (member.required && member.place != Place::Payload).then(|| member.name.to_owned()),
+        (Some(Doc::List(items)), Kind::List(item)) => items.iter().enumerate().find_map(|(index, value)| {
+            Some(format!("{}.{}.{}", query::wire(member), index + 1, missing(item.shape, value)?))
+        }),
+        (Some(Doc::Map(entries)), Kind::Map(kind)) => entries.iter().enumerate().find_map(|(index, (_, value))| {
+            Some(format!("{}.{}.Value.{}", query::wire(member), index + 1, missing(kind.value, value)?))
+        }),
+        (Some(value), _) => missing(member.shape, value).map(|inner| format!("{}.{inner}", member.name)),
+    })
 }
 
 /// Where a value stands. Put into words only for a report: most requests have nothing to report.

@@ -50,8 +50,26 @@ fn rest_json(service: Option<&ServiceModel>, fault: &Fault) -> Answer {
 
 fn aws_json(service: Option<&ServiceModel>, fault: &Fault, content_type: &'static str) -> Answer {
     let mut body = members(service, fault);
-    body.insert("__type".to_owned(), Value::from(fault.code.as_ref()));
-    answer(fault.status, Some(content_type), whole(&body))
+    let beside = service.filter(|s| !s.error_namespace.is_empty());
+    let code = beside.map_or_else(|| fault.code.to_string(), |s| qualified(s, &fault.code));
+    body.insert("__type".to_owned(), Value::from(code));
+    let mut answer = answer(fault.status, Some(content_type), whole(&body));
+    if let Some(service) = beside {
+        let whose = if fault.kind == FaultKind::Server { "Receiver" } else { "Sender" };
+        if let Ok(value) = HeaderValue::try_from(format!("{};{whose}", query_code(Some(service), &fault.code))) {
+            answer.headers_mut().insert(HeaderName::from_static("x-amzn-query-error"), value);
+        }
+    }
+    answer
+}
+
+/// `com.amazonaws.sqs#QueueDoesNotExist`; what the model does not know belongs to the framework.
+fn qualified(service: &ServiceModel, code: &str) -> String {
+    match service.error(code) {
+        Some(_) => format!("{}{code}", service.error_namespace),
+        None if code.ends_with("Exception") => format!("com.amazon.coral.service#{code}"),
+        None => format!("com.amazon.coral.service#{code}Exception"),
+    }
 }
 
 fn query(service: Option<&ServiceModel>, fault: &Fault, id: RequestId) -> Answer {
@@ -59,7 +77,7 @@ fn query(service: Option<&ServiceModel>, fault: &Fault, id: RequestId) -> Answer
     xml::open_with_namespace("ErrorResponse", service.map_or("", |s| s.xml_namespace), &mut out);
     xml::open("Error", &mut out);
     xml::element("Type", if fault.kind == FaultKind::Server { "Receiver" } else { "Sender" }, &mut out);
-    xml::element("Code", query_code(&fault.code), &mut out);
+    xml::element("Code", query_code(service, &fault.code), &mut out);
     xml::element("Message", &fault.message, &mut out);
     xml::close("Error", &mut out);
     xml::element("RequestId", &id.to_string(), &mut out);
@@ -67,9 +85,11 @@ fn query(service: Option<&ServiceModel>, fault: &Fault, id: RequestId) -> Answer
     answer(fault.status, Some("text/xml"), Body::Whole(Bytes::from(out)))
 }
 
-/// Codes that services of every protocol share end in `Exception` on the JSON protocols alone.
-fn query_code(code: &str) -> &str {
+/// The code as Query has it. Codes that services of every protocol share end in `Exception` on the JSON protocols alone.
+fn query_code<'a>(service: Option<&ServiceModel>, code: &'a str) -> &'a str {
+    let own = service.and_then(|s| s.error(code)).map_or("", |e| e.query_code);
     match code {
+        _ if !own.is_empty() => own,
         "AccessDeniedException" => "AccessDenied",
         "ServiceUnavailableException" => "ServiceUnavailable",
         other => other,

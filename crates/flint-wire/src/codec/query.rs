@@ -54,6 +54,18 @@ pub fn decode(shape: &Shape, body: &[u8], query: &str) -> Result<Doc, Fault> {
     }
 }
 
+/// Adds what the path says and the form does not: the queue that `POST /000000000000/orders` is about.
+pub fn add_labels(shape: &Shape, doc: &mut Doc, labels: &[(&'static str, String)]) {
+    for (name, value) in labels {
+        let absent = shape.member(name).is_some() && doc.get(name).is_none();
+        if let Doc::Map(members) = doc
+            && absent
+        {
+            members.push((Key::Borrowed(name), Doc::from(value.as_str())));
+        }
+    }
+}
+
 /// A parameter's name is a path: `Tags.member.1.Key`.
 #[derive(Default)]
 struct Node {
@@ -129,10 +141,11 @@ impl Node {
     }
 }
 
-/// The name of a member: a flattened list goes by its items' name.
-fn wire(member: &Member) -> &'static str {
+/// The name of a member: a flattened list goes by its items' name, a flattened map by its entries'.
+pub(crate) fn wire(member: &Member) -> &'static str {
     match member.shape.kind {
         Kind::List(item) if item.flattened && item.wire != "member" => item.wire,
+        Kind::Map(kind) if kind.flattened && !kind.wire.is_empty() => kind.wire,
         _ => member.wire,
     }
 }
@@ -159,7 +172,7 @@ pub fn encode(service: &ServiceModel, operation: &OperationModel, shapes: &Shape
 fn members(shape: &Shape, doc: &Doc, out: &mut String) {
     for member in shape.members() {
         if let Some(value) = doc.get(member.name) {
-            element(member.wire, member.shape, value, out);
+            element(wire(member), member.shape, value, out);
         }
     }
 }

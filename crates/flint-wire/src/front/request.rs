@@ -124,6 +124,10 @@ where
 
     let (limit, name) = match &route {
         Route::Operation(call) => (call.operation.body_limit, call.operation.name),
+        // Which operation it is stands in the body.
+        Route::Form(Some(service)) => {
+            (service.operations.iter().map(|o| o.body_limit).fold(STRAY_BODY, usize::max), "")
+        }
         _ => (STRAY_BODY, ""),
     };
     let hashed = matches!(claim, Admission::Claimed(_));
@@ -138,7 +142,7 @@ where
         Route::Miss { fault, .. } => return Err(refused(fault)),
         Route::Form(service) => {
             let query = head.uri.query().unwrap_or("");
-            route::by_form(service, &scope_of(head), &bytes, query).map_err(refused)?
+            route::by_form(service, &scope_of(head), &bytes, query, head.uri.path()).map_err(refused)?
         }
     };
     way.what = (call.service.name.to_owned(), call.operation.name.to_owned());

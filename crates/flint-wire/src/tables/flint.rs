@@ -12,7 +12,9 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "Flint",
     xml_namespace: "",
     invalid_code: "ValidationException",
+    missing_code: "",
     malformed_code: "SerializationException",
+    error_namespace: "",
     operations: OPERATIONS,
     errors: ERRORS,
 };
@@ -45,7 +47,7 @@ static OPERATIONS: &[OperationModel] = &[
 ];
 
 static ERRORS: &[ErrorModel] =
-    &[ErrorModel { code: "ValidationException", message: "message", typed: false, headers: &[] }];
+    &[ErrorModel { code: "ValidationException", query_code: "", message: "message", typed: false, headers: &[] }];
 
 static S_COLD_START: Shape = Shape::new(
     "ColdStart",

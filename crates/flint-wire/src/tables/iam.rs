@@ -12,7 +12,9 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
     invalid_code: "ValidationError",
+    missing_code: "",
     malformed_code: "MalformedInput",
+    error_namespace: "",
     operations: OPERATIONS,
     errors: ERRORS,
 };
@@ -288,16 +290,16 @@ static OPERATIONS: &[OperationModel] = &[
 ];
 
 static ERRORS: &[ErrorModel] = &[
-    ErrorModel { code: "ConcurrentModification", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "DeleteConflict", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "EntityAlreadyExists", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "InvalidInput", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "LimitExceeded", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "MalformedPolicyDocument", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "NoSuchEntity", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "PolicyNotAttachable", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "ServiceFailure", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "UnmodifiableEntity", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "ConcurrentModification", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "DeleteConflict", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "EntityAlreadyExists", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "InvalidInput", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "LimitExceeded", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "MalformedPolicyDocument", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "NoSuchEntity", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "PolicyNotAttachable", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "ServiceFailure", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "UnmodifiableEntity", query_code: "", message: "message", typed: false, headers: &[] },
 ];
 
 static S_ATTACH_ROLE_POLICY_REQUEST: Shape = Shape::new(

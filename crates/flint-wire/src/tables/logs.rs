@@ -12,7 +12,9 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "Logs_20140328",
     xml_namespace: "",
     invalid_code: "InvalidParameterException",
+    missing_code: "",
     malformed_code: "SerializationException",
+    error_namespace: "",
     operations: OPERATIONS,
     errors: ERRORS,
 };
@@ -192,16 +194,28 @@ static OPERATIONS: &[OperationModel] = &[
 ];
 
 static ERRORS: &[ErrorModel] = &[
-    ErrorModel { code: "DataAlreadyAcceptedException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "InvalidParameterException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "InvalidSequenceTokenException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "LimitExceededException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "OperationAbortedException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "ResourceAlreadyExistsException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "ResourceNotFoundException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "ServiceUnavailableException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "UnrecognizedClientException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "ValidationException", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "DataAlreadyAcceptedException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "InvalidParameterException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel {
+        code: "InvalidSequenceTokenException",
+        query_code: "",
+        message: "message",
+        typed: false,
+        headers: &[],
+    },
+    ErrorModel { code: "LimitExceededException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "OperationAbortedException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel {
+        code: "ResourceAlreadyExistsException",
+        query_code: "",
+        message: "message",
+        typed: false,
+        headers: &[],
+    },
+    ErrorModel { code: "ResourceNotFoundException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "ServiceUnavailableException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "UnrecognizedClientException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "ValidationException", query_code: "", message: "message", typed: false, headers: &[] },
 ];
 
 static S_ACCOUNT_ID: Shape =
@@ -352,6 +366,7 @@ static S_ENTITY_ATTRIBUTES: Shape = Shape {
         Kind::Map(&Entries {
             key: &S_ENTITY_ATTRIBUTES_KEY,
             value: &S_ENTITY_ATTRIBUTES_VALUE,
+            wire: "",
             key_wire: "key",
             value_wire: "value",
             flattened: false,
@@ -373,6 +388,7 @@ static S_ENTITY_KEY_ATTRIBUTES: Shape = Shape {
         Kind::Map(&Entries {
             key: &S_ENTITY_KEY_ATTRIBUTES_KEY,
             value: &S_ENTITY_KEY_ATTRIBUTES_VALUE,
+            wire: "",
             key_wire: "key",
             value_wire: "value",
             flattened: false,
@@ -693,6 +709,7 @@ static S_TAGS: Shape = Shape {
         Kind::Map(&Entries {
             key: &S_TAG_KEY,
             value: &S_TAG_VALUE,
+            wire: "",
             key_wire: "key",
             value_wire: "value",
             flattened: false,

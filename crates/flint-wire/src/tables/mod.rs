@@ -6,10 +6,11 @@ pub mod flint;
 pub mod iam;
 pub mod lambda;
 pub mod logs;
+pub mod sqs;
 pub mod sts;
 
 use crate::shape::ServiceModel;
 
 /// Sorted by name.
 pub static SERVICES: &[&ServiceModel] =
-    &[&flint::SERVICE, &iam::SERVICE, &lambda::SERVICE, &logs::SERVICE, &sts::SERVICE];
+    &[&flint::SERVICE, &iam::SERVICE, &lambda::SERVICE, &logs::SERVICE, &sqs::SERVICE, &sqs::QUERY, &sts::SERVICE];

@@ -12,7 +12,9 @@ pub static SERVICE: ServiceModel = ServiceModel {
     target_prefix: "",
     xml_namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
     invalid_code: "ValidationError",
+    missing_code: "",
     malformed_code: "MalformedInput",
+    error_namespace: "",
     operations: OPERATIONS,
     errors: ERRORS,
 };
@@ -53,10 +55,10 @@ static OPERATIONS: &[OperationModel] = &[
 ];
 
 static ERRORS: &[ErrorModel] = &[
-    ErrorModel { code: "ExpiredTokenException", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "MalformedPolicyDocument", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "PackedPolicyTooLarge", message: "message", typed: false, headers: &[] },
-    ErrorModel { code: "RegionDisabledException", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "ExpiredTokenException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "MalformedPolicyDocument", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "PackedPolicyTooLarge", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "RegionDisabledException", query_code: "", message: "message", typed: false, headers: &[] },
 ];
 
 static S_ASSUME_ROLE_REQUEST: Shape = Shape::new(

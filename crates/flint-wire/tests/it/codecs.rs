@@ -273,3 +273,73 @@ fn faults_in_every_protocol() {
          <RequestId>6f1c0b1e-8d0b-4a7e-9d54-0a3a2b0b7f11</RequestId></ErrorResponse>"
     );
 }
+
+/// One model, two protocols: names differ, documents do not.
+#[test]
+fn a_queue_is_spoken_to_in_json_and_in_query() {
+    let json = SERVICES.iter().copied().find(|s| s.name == "sqs").expect("sqs");
+    let query = SERVICES.iter().copied().filter(|s| s.name == "sqs").nth(1).expect("sqs in Query");
+    let decode = |service: &'static ServiceModel, operation: &str, path: &str, body: &str| {
+        let operation = service.operation(operation).expect("an operation");
+        let labels = if path.is_empty() { vec![] } else { vec![("QueueUrl", path.to_owned())] };
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let headers = HeaderMap::new();
+        let incoming = Incoming { headers: &headers, query: "", labels: &labels, body };
+        codec::decode(service, operation, incoming).map(|input| input.doc)
+    };
+    let asked =
+        r#"{"QueueUrl":"/0/q","MessageBody":"b","MessageAttributes":{"k":{"DataType":"Binary","BinaryValue":"AQ=="}}}"#;
+    let form = "Action=SendMessage&MessageBody=b&MessageAttribute.1.Name=k\
+                &MessageAttribute.1.Value.DataType=Binary&MessageAttribute.1.Value.BinaryValue=AQ%3D%3D";
+    let (one, two) = (decode(json, "SendMessage", "", asked), decode(query, "SendMessage", "/0/q", form));
+    let (one, two) = (one.expect("JSON reads"), two.expect("Query reads"));
+    for name in ["QueueUrl", "MessageBody", "MessageAttributes"] {
+        assert_eq!(one.get(name), two.get(name), "{name}");
+        assert!(one.get(name).is_some(), "{name}");
+    }
+    let lists = "AttributeName.1=All&MessageAttributeName.1=a&MessageAttributeName.2=b";
+    let read = decode(query, "ReceiveMessage", "/0/q", lists).expect("reads");
+    assert_eq!(read.get("MessageAttributeNames"), Some(&Doc::List(vec![Doc::from("a"), Doc::from("b")])));
+
+    let lacking = [
+        decode(json, "SendMessage", "", r#"{"QueueUrl":"/0/q"}"#).map(|_| ()),
+        decode(query, "SendMessage", "/0/q", "x=y").map(|_| ()),
+    ];
+    for fault in lacking {
+        let fault = fault.expect_err("no body");
+        assert_eq!(
+            (fault.code.as_ref(), fault.message.as_str()),
+            ("MissingParameter", "The request must contain the parameter MessageBody.")
+        );
+    }
+    let entry = r#"{"QueueUrl":"/0/q","Entries":[{"Id":"a","MessageBody":"b"},{"Id":"a"}]}"#;
+    let fault = decode(json, "SendMessageBatch", "", entry).expect_err("no body");
+    assert!(fault.message.contains("SendMessageBatchRequestEntry.2.MessageBody"), "{}", fault.message);
+
+    let id = RequestId::random();
+    let answered = doc(&[("Attributes", doc(&[("QueueArn", Doc::from("arn"))]))]);
+    let encode = |service: &'static ServiceModel| {
+        let operation = service.operation("GetQueueAttributes").expect("an operation");
+        codec::encode(service, operation, Output::from_doc(answered.clone()), id).expect("encodes")
+    };
+    assert_eq!(text(encode(json).body()), r#"{"Attributes":{"QueueArn":"arn"}}"#);
+    let xml = encode(query);
+    assert!(
+        text(xml.body()).contains(
+            "<GetQueueAttributesResult><Attribute><Name>QueueArn</Name><Value>arn</Value></Attribute></GetQueueAttributesResult>"
+        ),
+        "{}",
+        text(xml.body())
+    );
+
+    let fault = Fault::client(400, "QueueDoesNotExist", "gone");
+    let told = codec::fault::encode(json.protocol, Some(json), &fault, id);
+    assert_eq!(text(told.body()), r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"gone"}"#);
+    assert_eq!(told.headers()["x-amzn-query-error"], "AWS.SimpleQueueService.NonExistentQueue;Sender");
+    let told = codec::fault::encode(query.protocol, Some(query), &fault, id);
+    assert!(text(told.body()).contains("<Code>AWS.SimpleQueueService.NonExistentQueue</Code>"));
+    let fault = Fault::client(400, "InvalidParameterValue", "bad");
+    let told = codec::fault::encode(json.protocol, Some(json), &fault, id);
+    assert!(text(told.body()).contains("com.amazon.coral.service#InvalidParameterValueException"));
+    assert_eq!(told.headers()["x-amzn-query-error"], "InvalidParameterValue;Sender");
+}

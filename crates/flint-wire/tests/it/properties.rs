@@ -78,7 +78,7 @@ proptest! {
     #[test]
     fn arbitrary_forms_never_panic(body in "([A-Za-z.0-9%+]{0,12}=[ -~]{0,8}&){0,8}") {
         let sts = SERVICES.iter().copied().find(|s| s.name == "sts").expect("sts");
-        if let Ok(call) = flint_wire::route::by_form(Some(sts), "sts", body.as_bytes(), "") {
+        if let Ok(call) = flint_wire::route::by_form(Some(sts), "sts", body.as_bytes(), "", "/") {
             decode_all(call.service, call.operation, body.as_bytes(), "", b"", "");
         }
     }
