@@ -33,6 +33,7 @@ struct Served {
 
 /// Everything that we serve. Adding an operation starts here.
 const SERVED: &[Served] = &[
+    Served { name: "events", folder: Some("events/2015-10-07"), operations: &["TestEventPattern"] },
     Served {
         name: "flint",
         folder: None,

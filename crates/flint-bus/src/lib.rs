@@ -1,1 +1,5 @@
-//! EventBridge. For now: `TestEventPattern`.
+//! EventBridge. For now: `TestEventPattern`. The language of patterns is [`flint_model::pattern`].
+
+mod service;
+
+pub use service::service;

@@ -7,10 +7,14 @@ use crate::authorizer::{Authorizer, Question};
 use crate::service::{Input, OperationSpec, Output, Service};
 use crate::{Ctx, Fault};
 
+/// An operation and who serves it.
+type Served = (&'static OperationSpec, Arc<dyn Service>);
+
 /// Finds the service, asks the authorizer, makes the call.
 #[derive(Debug)]
 pub struct Switchboard {
-    operations: HashMap<(&'static str, &'static str), (&'static OperationSpec, Arc<dyn Service>)>,
+    /// By the names of service and operation.
+    operations: HashMap<(&'static str, &'static str), Served>,
     authorizer: Arc<dyn Authorizer>,
 }
 

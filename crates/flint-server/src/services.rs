@@ -21,6 +21,7 @@ pub(crate) fn switchboard(
     let services: Vec<Arc<dyn Service>> = vec![
         engine.service(),
         observe.service(),
+        flint_bus::service(),
         flint_iam::iam::service(store.clone()),
         flint_iam::sts::service(store.clone(), sessions),
         Arc::new(operator),

@@ -2,6 +2,7 @@
 
 //! The shape tables of every modelled service.
 
+pub mod events;
 pub mod flint;
 pub mod iam;
 pub mod lambda;
@@ -12,5 +13,13 @@ pub mod sts;
 use crate::shape::ServiceModel;
 
 /// Sorted by name.
-pub static SERVICES: &[&ServiceModel] =
-    &[&flint::SERVICE, &iam::SERVICE, &lambda::SERVICE, &logs::SERVICE, &sqs::SERVICE, &sqs::QUERY, &sts::SERVICE];
+pub static SERVICES: &[&ServiceModel] = &[
+    &events::SERVICE,
+    &flint::SERVICE,
+    &iam::SERVICE,
+    &lambda::SERVICE,
+    &logs::SERVICE,
+    &sqs::SERVICE,
+    &sqs::QUERY,
+    &sts::SERVICE,
+];
