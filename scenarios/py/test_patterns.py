@@ -34,7 +34,7 @@ def test_every_example_of_the_documents(events):
                 if matches(events, pattern, event) is not expected:
                     wrong.append((page, pattern, event, expected))
     assert not wrong, wrong
-    flint.figure("pattern_cases_matching", count)
+    flint.figure("pattern_cases", count)
     assert count >= 150 and len(pages) >= 5
 
 
