@@ -98,11 +98,10 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
     let procs = enter(confinement)?;
     join(confinement)?;
     stamps[2] = monotonic_ns();
-    if let Some(code) = plan.code {
-        mount::attach(code, libc::AT_FDCWD, c"/var/task").at(Stage::Code)?;
-    }
-    if let Some(layer) = plan.layer {
-        mount::attach(layer, libc::AT_FDCWD, c"/opt").at(Stage::Code)?;
+    for (tree, place) in [(plan.code, c"/var/task"), (plan.layer, c"/opt")] {
+        if let Some(tree) = tree {
+            attach_code(tree, place).at(Stage::Code)?;
+        }
     }
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     match plan.tmp {
@@ -124,6 +123,15 @@ fn become_sandbox(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, 
     };
     fds::write_all(STATUS, &Status::Failed(failed).encode()).ok();
     process::exit(127)
+}
+
+/// Below an overlay, so that nobody inside can read where the data directory lies; as it is where the kernel can't do that.
+fn attach_code(tree: RawFd, place: &CStr) -> io::Result<()> {
+    let below = mount::clone_tree(libc::AT_FDCWD, root::EMPTY)?;
+    match mount::overlay(tree, below.as_raw_fd(), root::FROM_HOST) {
+        Ok(overlay) => mount::attach(overlay.as_raw_fd(), libc::AT_FDCWD, place),
+        Err(_) => mount::attach(tree, libc::AT_FDCWD, place),
+    }
 }
 
 fn enter_filter_and_fork(plan: &Plan<'_>, stamps: &mut [u64; 6]) -> Result<Infallible, Failure> {

@@ -24,7 +24,7 @@ pub const EMPTY: &CStr = c"/var/empty";
 pub const STAGING: &CStr = c"/staging";
 
 /// Attributes of everything that comes from the host.
-const FROM_HOST: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV;
+pub const FROM_HOST: u64 = mount::RDONLY | mount::NOSUID | mount::NODEV;
 
 /// A host tree that waits to be attached.
 struct Tree {

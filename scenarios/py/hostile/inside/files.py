@@ -273,8 +273,7 @@ def _(facts):
         return file.read().strip() == facts["boot_id"]
 
 
-# FIXME: the kernel tells of each bind mount where in its file system it comes from.
-@case(AREA, "find the data directory's path in its mounts", hole="/proc/self/mountinfo names the host's path of the code")
+@case(AREA, "find the data directory's path in its mounts")
 def _(facts):
     for name in ("mountinfo", "mounts", "mountstats"):
         with open(f"/proc/self/{name}") as file:
