@@ -33,6 +33,9 @@ const STREAM_DELETED: u64 = 1;
 /// Made by a function's first line, not by a caller: it goes when its events have expired.
 const STREAM_MADE_BY_OUTPUT: u64 = 2;
 
+/// Streams of an idle group that stay in memory, at a few hundred bytes each: each environment of a function makes one.
+const STREAMS_AT_HAND: usize = 256;
+
 /// A group's settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -73,6 +76,8 @@ pub struct Group {
 pub struct State {
     pub meta: Meta,
     contents: Option<Contents>,
+    /// Whether somebody looked at the contents since the writer last asked.
+    touched: bool,
 }
 
 /// What the group's files hold.
@@ -133,7 +138,7 @@ impl Group {
             segments: vec![Segment { base: 0, summary: Summary::default() }],
             next_seq: 0,
         };
-        let state = State { meta, contents: Some(contents) };
+        let state = State { meta, contents: Some(contents), touched: true };
         Ok(Self { place: place.clone(), dir, state: Mutex::new(state) })
     }
 
@@ -151,7 +156,7 @@ impl Group {
         if names::group_dir_name(&meta.name) != dir.file_name().unwrap_or_default().to_string_lossy() {
             return Err(Error::Damaged { path, reason: format!("its group {:?} lives elsewhere", meta.name) });
         }
-        Ok(Self { place: place.clone(), dir, state: Mutex::new(State { meta, contents: None }) })
+        Ok(Self { place: place.clone(), dir, state: Mutex::new(State { meta, contents: None, touched: false }) })
     }
 
     /// Takes the lock.
@@ -186,8 +191,25 @@ impl State {
         if self.contents.is_none() {
             self.contents = Some(Contents::load(group)?);
         }
+        self.touched = true;
         let contents = self.contents.as_mut().expect("it was loaded above");
         Ok((&self.meta, contents))
+    }
+
+    /// Whether the contents take much memory and nobody has looked at them since the last time that this was asked.
+    pub fn rests(&mut self) -> bool {
+        let touched = std::mem::take(&mut self.touched);
+        !touched && self.contents.as_ref().is_some_and(|c| c.streams.by_id.len() > STREAMS_AT_HAND)
+    }
+
+    #[cfg(test)]
+    pub fn has_contents(&self) -> bool {
+        self.contents.is_some()
+    }
+
+    /// Forgets the contents; they are read again when somebody asks. For the writer, which closes the group's files first.
+    pub fn forget_contents(&mut self) {
+        self.contents = None;
     }
 }
 

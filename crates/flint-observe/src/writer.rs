@@ -26,6 +26,8 @@ use crate::registry::Registry;
 const TICK: Duration = Duration::from_secs(1);
 /// How often expired segments are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// A group with many streams that nobody touched for so long, or up to twice as long, gives its memory back.
+const REST_AFTER: Duration = Duration::from_secs(60);
 /// Groups whose files stay open: two descriptors each.
 const OPEN_GROUPS_MAX: usize = 64;
 
@@ -51,6 +53,7 @@ pub struct Writer {
     removals: u64,
     last_sync: Duration,
     last_sweep: Duration,
+    last_rest: Duration,
 }
 
 /// Lines of one group that wait within a batch, and who waits for them.
@@ -91,6 +94,7 @@ impl Writer {
             removals: 0,
             last_sync: now,
             last_sweep: now,
+            last_rest: now,
         }
     }
 
@@ -346,6 +350,23 @@ impl Writer {
             self.sweep();
             self.last_sweep = now;
         }
+        if now.saturating_sub(self.last_rest) >= REST_AFTER {
+            self.rest();
+            self.last_rest = now;
+        }
+    }
+
+    /// Gives the memory of idle groups back.
+    fn rest(&mut self) {
+        for group in self.registry.all() {
+            if !group.lock().rests() {
+                continue;
+            }
+            if let Some(Err(error)) = self.open.remove(&group.dir).map(|mut appender| appender.sync()) {
+                tracing::error!(%error, "log lines of the last second may be lost at a power cut");
+            }
+            group.lock().forget_contents();
+        }
     }
 
     fn sync_all(&mut self) {
@@ -384,5 +405,46 @@ fn gave_up((place, group): &GroupKey, error: &Error) {
         tracing::warn!(?place, %group, %error, "log lines are dropped until the disk has room");
     } else {
         tracing::error!(?place, %group, %error, "log lines are dropped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flint_base::VirtualClock;
+    use flint_model::{ByteCount, Place};
+
+    use super::*;
+
+    #[test]
+    fn an_idle_group_with_many_streams_is_forgotten_and_found_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(VirtualClock::at(Timestamp::from_millis(1_000_000)));
+        let registry = Arc::new(Registry::open(dir.path()).expect("empty"));
+        let mib = ByteCount::from_mib(8);
+        let queue = Arc::new(Queue::new(mib, mib));
+        let settings = Settings { segment_bytes: 1 << 20, sync_every: Duration::from_secs(1) };
+        let mut writer = Writer::new(registry.clone(), queue, LogHub::new(16), clock.clone(), settings);
+        let place =
+            Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
+        let key = (place, Arc::<str>::from("/aws/lambda/busy"));
+        let line = |n: u32| Line {
+            stream: format!("2026/11/27/[$LATEST]{n:032x}").into(),
+            at: 1_000_000,
+            message: Bytes::from(format!("line {n}")),
+            waited_for: false,
+        };
+        let lines: Vec<Line> = (0..1_000).map(line).collect();
+        writer.write(&key, &lines).1.expect("written");
+        let group = registry.find(&key.0, &key.1).expect("made");
+        let at_hand = |group: &Group| group.lock().has_contents();
+        for expected in [true, false] {
+            clock.advance(REST_AFTER);
+            writer.on_time();
+            assert_eq!(at_hand(&group), expected);
+        }
+        writer.write(&key, &[line(1_000), line(3)]).1.expect("written");
+        let mut state = group.lock();
+        let (_, contents) = state.contents(&group).expect("read");
+        assert_eq!((contents.streams.by_name.len(), contents.next_seq), (1_001, 1_002));
     }
 }
