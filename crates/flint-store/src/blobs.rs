@@ -4,13 +4,14 @@
 //! and its directory synced. What refers to a blob lives in the store, so put the blob first and commit second; a crash
 //! in between leaves a blob that nothing refers to, which its owner finds by [`Blobs::list`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -81,6 +82,33 @@ pub struct Blobs {
     disk: Arc<dyn Disk>,
     /// Makes temporary names unique within the process; the data directory's lock does so across processes.
     serial: Arc<AtomicU64>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// Removals that wait.
+#[derive(Debug, Default)]
+struct Held {
+    holds: u32,
+    removals: BTreeSet<BlobHash>,
+}
+
+/// While it lives no blob goes away; what was removed meanwhile goes when the last hold is dropped.
+#[derive(Debug)]
+pub struct BlobHold(Blobs);
+
+impl Drop for BlobHold {
+    fn drop(&mut self) {
+        let mut held = self.0.held();
+        held.holds -= 1;
+        if held.holds > 0 {
+            return;
+        }
+        // Under the lock, so that a blob that is put again is not taken away again.
+        for hash in std::mem::take(&mut held.removals) {
+            // What stays behind is found by its owner's next look at the list.
+            let _ = self.0.remove_now(&hash);
+        }
+    }
 }
 
 impl Blobs {
@@ -101,7 +129,7 @@ impl Blobs {
                 disk.remove(&path).map_err(Error::io("cannot remove", &path))?;
             }
         }
-        Ok(Self { root, disk, serial: Arc::default() })
+        Ok(Self { root, disk, serial: Arc::default(), held: Arc::default() })
     }
 
     /// Stores a body; durable when this returns. Storing what is there already costs a hash and a sync of its directory.
@@ -109,6 +137,7 @@ impl Blobs {
     /// Errors: [`Error::Full`] when space runs out; then nothing stays behind.
     pub fn put(&self, content: &[u8]) -> Result<BlobHash, Error> {
         let hash = BlobHash::of(content);
+        self.held().removals.remove(&hash);
         let path = self.path(&hash);
         let shelf = path.parent().unwrap_or(&self.root);
         if self.length(&path)? == Some(content.len() as u64) {
@@ -152,8 +181,27 @@ impl Blobs {
         Ok(content)
     }
 
-    /// Removes a blob; fine if it is gone. Descriptors that are open stay readable.
+    /// Removes a blob; fine if it is gone. Descriptors that are open stay readable. Under a [`BlobHold`] it goes later.
     pub fn remove(&self, hash: &BlobHash) -> Result<(), Error> {
+        let mut held = self.held();
+        if held.holds > 0 {
+            held.removals.insert(*hash);
+            return Ok(());
+        }
+        self.remove_now(hash)
+    }
+
+    /// Keeps every blob until the hold is dropped.
+    pub fn hold(&self) -> BlobHold {
+        self.held().holds += 1;
+        BlobHold(self.clone())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remove_now(&self, hash: &BlobHash) -> Result<(), Error> {
         let path = self.path(hash);
         match self.disk.remove(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("cannot remove", path)(e)),

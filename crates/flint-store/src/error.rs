@@ -16,6 +16,12 @@ pub enum Error {
     Format { path: PathBuf, reason: String },
     #[error("the store in {} is damaged: {reason}; restore a backup, nothing was changed", path.display())]
     Damaged { path: PathBuf, reason: String },
+    #[error("{} is no backup that can be restored: {reason}; nothing was restored", path.display())]
+    Backup { path: PathBuf, reason: String },
+    #[error("{} exists already: a backup is written to a new name", .0.display())]
+    Exists(PathBuf),
+    #[error("{} is not empty: a backup is restored into a new or an empty directory", .0.display())]
+    NotEmpty(PathBuf),
     #[error("no space left for {}", .0.display())]
     Full(PathBuf),
     #[error("no blob {0}")]

@@ -10,7 +10,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Database, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTableMetadata, TableDefinition,
+};
 
 use crate::disk::{Disk, DiskFile, Mode, read_full, write_all};
 use crate::error::{Error, ReadError, is_no_space};
@@ -34,6 +36,12 @@ pub(crate) struct Mark {
     pub version: u64,
     pub segment: u64,
     pub offset: u64,
+}
+
+impl Mark {
+    fn encode(self) -> [[u8; 8]; 3] {
+        [self.version, self.segment, self.offset].map(u64::to_le_bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -97,7 +105,11 @@ impl Index {
     }
 
     fn mark(&self) -> Result<Option<Mark>, redb::Error> {
-        let table = match self.db.begin_read()?.open_table(META) {
+        Self::mark_in(&self.db.begin_read()?)
+    }
+
+    fn mark_in(read: &ReadTransaction) -> Result<Option<Mark>, redb::Error> {
+        let table = match read.open_table(META) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             Err(e) => return Err(e.into()),
@@ -135,8 +147,7 @@ impl Index {
                     }
                 }
             }
-            let numbers = [mark.version, mark.segment, mark.offset].map(u64::to_le_bytes);
-            write.open_table(META)?.insert(&[][..], numbers.as_flattened())?;
+            write.open_table(META)?.insert(&[][..], mark.encode().as_flattened())?;
         }
         write.commit()?;
         self.snapshot()
@@ -147,6 +158,55 @@ impl Index {
         let is_empty = rows.is_empty()?;
         Ok(Snapshot { rows, is_empty })
     }
+
+    /// The rows and the mark as of one checkpoint.
+    pub fn marked_snapshot(&self) -> Result<(Snapshot, Option<Mark>), redb::Error> {
+        let read = self.db.begin_read()?;
+        let rows = read.open_table(ROWS)?;
+        let is_empty = rows.is_empty()?;
+        Ok((Snapshot { rows, is_empty }, Self::mark_in(&read)?))
+    }
+
+    /// Writes a snapshot into a new index at `path`, every row verified. The name is not made durable.
+    pub fn copy(snapshot: &Snapshot, mark: Mark, disk: &dyn Disk, path: &Path, cache: usize) -> Result<(), Error> {
+        /// Bounds the memory of one transaction.
+        const BYTES: usize = 8 << 20;
+        let file = disk.open(path, Mode::Create).map_err(Error::io("cannot create", path))?;
+        let copied = || -> Result<(), redb::Error> {
+            let index = Self::over(file, cache, false, Arc::new(Room::impatient()))?;
+            let mut rows = snapshot.rows.range::<&[u8]>(..)?.peekable();
+            loop {
+                let mut write = index.db.begin_write()?;
+                write.set_durability(Durability::Immediate).expect("there are no savepoints");
+                write.set_quick_repair(true);
+                let mut bytes = 0;
+                {
+                    let mut table = write.open_table(ROWS)?;
+                    while bytes < BYTES
+                        && let Some(row) = rows.next()
+                    {
+                        let (key, row) = row?;
+                        let (key, row) = (key.value(), row.value());
+                        decode_row(key, row).map_err(|e| redb::Error::Corrupted(e.0))?;
+                        table.insert(key, row)?;
+                        bytes += key.len() + row.len();
+                    }
+                }
+                let is_last = rows.peek().is_none();
+                if is_last {
+                    write.open_table(META)?.insert(&[][..], mark.encode().as_flattened())?;
+                }
+                write.commit()?;
+                if is_last {
+                    return Ok(());
+                }
+            }
+        };
+        copied().map_err(|e| match e {
+            redb::Error::Io(e) => Error::io("cannot copy the index to", path)(e),
+            e => damaged(path, &e),
+        })
+    }
 }
 
 pub(crate) fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {
@@ -154,6 +214,15 @@ pub(crate) fn damaged(path: &Path, reason: &dyn std::fmt::Display) -> Error {
 }
 
 impl Snapshot {
+    /// Reads every row and verifies it.
+    pub fn verify(&self) -> Result<(), ReadError> {
+        for row in self.rows.range::<&[u8]>(..).map_err(unreadable)? {
+            let (key, row) = row.map_err(unreadable)?;
+            decode_row(key.value(), row.value())?;
+        }
+        Ok(())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.is_empty
     }

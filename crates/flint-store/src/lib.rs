@@ -4,8 +4,10 @@
 //! after any crash, and damage is refused, never served. [`Store`] is the seam; [`LogStore`] is the engine
 //! on disk, [`MemoryStore`] the model that it is tested against.
 //!
-//! Reading order: [`key`], [`batch`], [`store`], [`journal`], [`record`], [`blobs`], [`disk`], [`log`].
+//! Reading order: [`key`], [`batch`], [`store`], [`journal`], [`record`], [`blobs`], [`disk`], [`log`],
+//! [`backup`].
 
+pub mod backup;
 pub mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -25,9 +27,9 @@ pub mod store;
 pub mod testing;
 
 pub use batch::{Batch, Commit, Expect, Mutation};
-pub use blobs::{BlobHash, Blobs};
+pub use blobs::{BlobHash, BlobHold, Blobs};
 pub use error::{CommitError, Error, ReadError};
 pub use key::{Key, KeyRange, Keyspace};
-pub use log::{LogStore, Options};
+pub use log::{Extent, LogStore, Options};
 pub use memory::MemoryStore;
 pub use store::{Direction, Health, Pending, Row, Store, Versioned, stopped};

@@ -5,9 +5,10 @@
 //! The first error of a write or a sync is final ([`Health::Stopped`]): the kernel may have dropped what it could not
 //! write. Want of space for the next segment is not: writes are refused until there is some.
 //!
-//! Reading order: `frame`, `segment`, `recover`, `writer`, `spare`, `checkpoint`.
+//! Reading order: `frame`, `segment`, `recover`, `writer`, `spare`, `checkpoint`, `export`.
 
 mod checkpoint;
+mod export;
 mod frame;
 mod recover;
 mod segment;
@@ -20,6 +21,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockRead
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{oneshot, watch};
+
+pub use export::Extent;
 
 use crate::batch::Batch;
 use crate::codec;
@@ -79,6 +82,10 @@ pub struct LogStore {
     segment: u64,
     spare: Option<Arc<Spare>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    files: Files,
+    index: Arc<Index>,
+    /// One export at a time.
+    exporting: Mutex<()>,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -90,6 +97,8 @@ pub(crate) struct Shared {
     arrived: Condvar,
     checkpoints: Checkpoints,
     health: watch::Sender<Health>,
+    /// The end of what is on stable storage.
+    tail: Mutex<Mark>,
 }
 
 /// Where a store's life begins: the index's mark and the log's end.
@@ -102,9 +111,7 @@ pub(crate) struct Start {
 /// What opening a store found.
 struct Opened {
     store: LogStore,
-    files: Files,
     start: Start,
-    index: Index,
     limits: Limits,
 }
 
@@ -124,7 +131,7 @@ struct Queue {
 pub struct Driver {
     shared: Arc<Shared>,
     writer: Writer,
-    index: Index,
+    index: Arc<Index>,
     files: Files,
 }
 
@@ -134,7 +141,8 @@ impl LogStore {
     /// Errors: [`Error::Locked`], [`Error::Newer`], [`Error::Format`], [`Error::Damaged`], [`Error::Full`], [`Error::Io`].
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         let opened = Self::recover(dir.as_ref(), options, Room::patient())?;
-        let Opened { mut store, files, start, index, limits } = opened;
+        let Opened { mut store, start, limits } = opened;
+        let (files, index) = (store.files.clone(), Arc::clone(&store.index));
         let spare = Arc::new(Spare::new(start.tail.number + 1));
         store.spare = Some(Arc::clone(&spare));
         let supply = Supply::Thread(Arc::clone(&spare));
@@ -160,7 +168,8 @@ impl LogStore {
     /// Opens a store that does nothing by itself: commits wait until [`Driver::turn`].
     pub fn open_driven(dir: impl AsRef<Path>, options: Options) -> Result<(Self, Driver), Error> {
         let opened = Self::recover(dir.as_ref(), options, Room::impatient())?;
-        let Opened { store, files, start, index, limits } = opened;
+        let Opened { store, start, limits } = opened;
+        let (files, index) = (store.files.clone(), Arc::clone(&store.index));
         let supply = Supply::Inline { files: files.clone(), ready: None };
         let shared = Arc::clone(&store.shared);
         let mut writer = Writer::new(Arc::clone(&shared), files.clone(), start, supply, limits);
@@ -184,12 +193,14 @@ impl LogStore {
         let state = State::over(Arc::new(base), mark.version, options.journal_retention);
         let mut state = state.map_err(|e| unusable(&e))?;
         let tail = recover::replay(&files, mark, &mut state)?;
+        let version = state.version();
         let shared = Shared {
             state: RwLock::new(state),
             queue: Mutex::new(Queue::new(&files)),
             arrived: Condvar::new(),
             checkpoints: Checkpoints::new(room),
             health: watch::Sender::new(Health::Serving),
+            tail: Mutex::new(Mark { version, segment: tail.number, offset: tail.offset }),
         };
         let store = Self {
             shared: Arc::new(shared),
@@ -197,10 +208,13 @@ impl LogStore {
             segment: files.segment,
             spare: None,
             threads: Mutex::default(),
+            files,
+            index: Arc::new(index),
+            exporting: Mutex::default(),
             _lock: lock,
         };
         let limits = Limits { layer: options.checkpoint_layer_bytes, log: options.checkpoint_log_bytes };
-        Ok(Opened { store, files, start: Start { mark, tail }, index, limits })
+        Ok(Opened { store, start: Start { mark, tail }, limits })
     }
 
     /// Starts a thread whose panic stops the store instead of leaving callers waiting.
@@ -348,6 +362,10 @@ impl Shared {
             Health::Stopped(reason) => Some(reason.clone()),
             Health::Serving | Health::Full => None,
         }
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Mark> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From here on nothing is acknowledged.

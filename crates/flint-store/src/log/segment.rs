@@ -35,8 +35,33 @@ pub(crate) struct Files {
     pub id: [u8; 16],
     /// Size of a segment, in bytes; a multiple of the block.
     pub segment: u64,
-    /// Segments whose content is in the index, to be used again under a new number.
-    used_up: Arc<Mutex<Vec<u64>>>,
+    used_up: Arc<Mutex<UsedUp>>,
+}
+
+/// Segments whose content is in the index.
+#[derive(Debug, Default)]
+struct UsedUp {
+    /// To be used again under a new number.
+    numbers: Vec<u64>,
+    /// Segments from this one on are being copied: none of them is used up, whatever the index says.
+    pinned: Option<u64>,
+}
+
+/// Keeps the segments from one on as they are, until dropped.
+#[derive(Debug)]
+pub(crate) struct Pin<'a>(&'a Files);
+
+impl Pin<'_> {
+    /// Only from this segment on.
+    pub fn narrow(&self, number: u64) {
+        self.0.lock_used_up().pinned = Some(number);
+    }
+}
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.0.lock_used_up().pinned = None;
+    }
 }
 
 /// Why there is no new segment.
@@ -54,7 +79,17 @@ impl Files {
     }
 
     pub fn path(&self, number: u64) -> PathBuf {
-        Self::log_dir(&self.dir).join(format!("{number:020}"))
+        self.path_in(&self.dir, number)
+    }
+
+    /// Where a segment of this number lies in another store's directory.
+    pub fn path_in(&self, dir: &Path, number: u64) -> PathBuf {
+        Self::log_dir(dir).join(format!("{number:020}"))
+    }
+
+    /// The content of the `format` file.
+    pub fn format_text(&self) -> String {
+        format_text(&self.id, self.segment)
     }
 
     pub fn seed(&self) -> Seed {
@@ -145,7 +180,7 @@ impl Files {
     fn reuse(&self, number: u64) -> io::Result<Option<Arc<dyn DiskFile>>> {
         // Held until the old name is gone, or a checkpoint that ends now would list it once more.
         let mut used_up = self.lock_used_up();
-        let Some(old) = used_up.pop() else { return Ok(None) };
+        let Some(old) = used_up.numbers.pop() else { return Ok(None) };
         let file = self.disk.open(&self.path(old), Mode::Write)?;
         self.disk.rename(&self.path(old), &self.path(number))?;
         drop(used_up);
@@ -158,19 +193,26 @@ impl Files {
     pub fn recycle_below(&self, number: u64) {
         let mut used_up = self.lock_used_up();
         let Ok(numbers) = self.numbers() else { return };
+        let number = used_up.pinned.map_or(number, |pinned| pinned.min(number));
         for old in numbers.into_iter().filter(|n| *n < number) {
-            if used_up.contains(&old) {
+            if used_up.numbers.contains(&old) {
                 continue;
             }
-            if used_up.len() < KEEP {
-                used_up.push(old);
+            if used_up.numbers.len() < KEEP {
+                used_up.numbers.push(old);
             } else {
                 let _ = self.disk.remove(&self.path(old));
             }
         }
     }
 
-    fn lock_used_up(&self) -> MutexGuard<'_, Vec<u64>> {
+    /// Keeps every segment that is not used up yet. One at a time.
+    pub fn pin(&self) -> Pin<'_> {
+        self.lock_used_up().pinned = Some(0);
+        Pin(self)
+    }
+
+    fn lock_used_up(&self) -> MutexGuard<'_, UsedUp> {
         self.used_up.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

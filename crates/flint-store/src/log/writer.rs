@@ -122,8 +122,7 @@ impl Writer {
         }
         let layer = self.shared.write().freeze();
         self.frozen_at = self.durable;
-        let mark = Mark { version: self.version, segment: self.number, offset: self.offset };
-        self.shared.checkpoints.start(Job { layer, mark });
+        self.shared.checkpoints.start(Job { layer, mark: self.mark() });
     }
 
     /// Writes a frame without batches. What is before it is then known to have been durable, so that later damage
@@ -180,7 +179,13 @@ impl Writer {
         self.offset += len;
         self.durable = lsn + len;
         self.version += u64::from(self.frame.count());
+        *self.shared.tail() = self.mark();
         Ok(())
+    }
+
+    /// Where the log ends: everything before is on stable storage.
+    fn mark(&self) -> Mark {
+        Mark { version: self.version, segment: self.number, offset: self.offset }
     }
 
     fn next_segment(&mut self) -> Result<(), Trouble> {

@@ -33,6 +33,25 @@ fn put_open_remove() {
 }
 
 #[test]
+fn a_hold_keeps_what_is_removed_until_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(dir.path()).unwrap();
+    let (gone, again, kept) = (blobs.put(b"gone").unwrap(), blobs.put(b"again").unwrap(), blobs.put(b"kept").unwrap());
+    let holds = (blobs.hold(), blobs.clone().hold());
+    blobs.remove(&gone).unwrap();
+    blobs.remove(&again).unwrap();
+    assert_eq!(blobs.read(&gone).unwrap(), b"gone");
+    assert_eq!(blobs.put(b"again").unwrap(), again);
+    drop(holds.0);
+    assert_eq!(blobs.read(&gone).unwrap(), b"gone");
+    drop(holds.1);
+    assert!(matches!(blobs.read(&gone), Err(Error::NoBlob(_))));
+    assert_eq!((blobs.read(&again).unwrap(), blobs.read(&kept).unwrap()), (b"again".to_vec(), b"kept".to_vec()));
+    blobs.remove(&again).unwrap();
+    assert!(matches!(blobs.read(&again), Err(Error::NoBlob(_))));
+}
+
+#[test]
 fn a_power_cut_at_any_call_leaves_the_blob_whole_or_absent() {
     for cut in 1..40 {
         for (seed, keep) in [Keep::Nothing, Keep::Some, Keep::Some, Keep::Everything].into_iter().enumerate() {

@@ -1,5 +1,6 @@
 //! The store's integration tests: the shared suite, crashes, damage, faults of the disk, and kills.
 
+mod backup;
 mod blobs;
 mod crash;
 mod damage;
