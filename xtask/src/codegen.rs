@@ -37,7 +37,7 @@ const SERVED: &[Served] = &[
     Served {
         name: "flint",
         folder: None,
-        operations: &["ListEnvironments", "ListFunctionStats", "ListRuntimes", "Status"],
+        operations: &["CreateBackup", "ListEnvironments", "ListFunctionStats", "ListRuntimes", "Status"],
     },
     Served {
         name: "iam",

@@ -2,8 +2,9 @@
 //!
 //! Only this room binds the host's sockets, drops privileges and puts the other rooms together. Reading order:
 //! [`options`], [`run`] (the life of the process), `data` (the data directory), `privilege`, `services` (the one list
-//! of services), `operator` (Flint's own API).
+//! of services), `operator` (Flint's own API), [`backup`].
 
+pub mod backup;
 mod data;
 mod error;
 pub mod holder;

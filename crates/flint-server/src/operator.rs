@@ -9,6 +9,7 @@ use flint_kit::{Ctx, Doc, Fault, Input, OperationSpec, Output, Service};
 use flint_runtime::{Catalog, ColdStart, Kind};
 use serde::{Deserialize, Serialize};
 
+use crate::backup::Stage;
 use crate::options::Mode;
 
 /// The service.
@@ -19,9 +20,11 @@ pub(crate) struct Operator {
     pub mode: Mode,
     pub started: Timestamp,
     pub clock: Arc<dyn Clock>,
+    pub stage: Arc<Stage>,
 }
 
 const OPERATIONS: &[OperationSpec] = &[
+    OperationSpec { name: "CreateBackup", action: "flint:CreateBackup", resource: everything },
     OperationSpec { name: "ListEnvironments", action: "flint:ListEnvironments", resource: everything },
     OperationSpec { name: "ListFunctionStats", action: "flint:ListFunctionStats", resource: everything },
     OperationSpec { name: "ListRuntimes", action: "flint:ListRuntimes", resource: everything },
@@ -123,6 +126,12 @@ struct Runtime {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
+struct CreateBackupOutput {
+    version: i64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
 struct StatusOutput {
     version: &'static str,
     account: String,
@@ -144,6 +153,7 @@ impl Service for Operator {
 
     async fn call(&self, ctx: &Ctx, operation: &str, mut input: Input) -> Result<Output, Fault> {
         match operation {
+            "CreateBackup" => Output::render(&self.create_backup().await?),
             "ListEnvironments" => Output::render(&self.list_environments(ctx, &input.parse()?)),
             "ListFunctionStats" => Output::render(&self.list_function_stats(ctx, &input.parse()?)),
             "ListRuntimes" => Output::render(&self.list_runtimes()),
@@ -154,6 +164,16 @@ impl Service for Operator {
 }
 
 impl Operator {
+    async fn create_backup(&self) -> Result<CreateBackupOutput, Fault> {
+        let stage = self.stage.clone();
+        let staged = tokio::task::spawn_blocking(move || stage.make()).await;
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Fault::unavailable(format!("the backup could not be staged: {error}")).because(error)
+        };
+        let extent = staged.map_err(|e| failed(e.into()))?.map_err(|e| failed(e.into()))?;
+        Ok(CreateBackupOutput { version: number(extent.version) })
+    }
+
     fn list_environments(&self, ctx: &Ctx, input: &FunctionInput) -> ListEnvironmentsOutput {
         let wanted = |view: &EnvironmentView| {
             view.place == ctx.place && input.function_name.as_deref().is_none_or(|name| name == view.function.as_str())

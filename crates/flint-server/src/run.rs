@@ -19,6 +19,7 @@ use flint_wire::links::{Downloads, SignedLinks};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backup::Stage;
 use crate::data::{self, DataDir};
 use crate::error::Error;
 use crate::keys::AllKeys;
@@ -136,6 +137,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let sessions = Sessions::new(&ring);
     let keys = AllKeys { ring, sessions: sessions.clone() };
     let blobs = Blobs::open(dir)?;
+    let stage = Arc::new(Stage::open(log_store.clone(), blobs.clone())?);
     let observe = Observe::open(dir, clock.clone(), flint_observe::Options::default())?;
     let sandboxes = Sandboxes::new(channel, sandbox)?;
     let catalog = Arc::new(catalog);
@@ -159,8 +161,14 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
 
-    let operator =
-        Operator { engine: engine.clone(), catalog, mode: options.mode, started: clock.now(), clock: clock.clone() };
+    let operator = Operator {
+        engine: engine.clone(),
+        catalog,
+        mode: options.mode,
+        started: clock.now(),
+        clock: clock.clone(),
+        stage,
+    };
     let switchboard = services::switchboard(&engine, &observe, &store, sessions, operator);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);

@@ -145,6 +145,27 @@ Example:
     )]
     Top(Top),
 
+    /// Back a data directory up, while its server works or stopped
+    #[command(
+        after_help = "The backup is one moment's state: everything that was acknowledged before the command began is in it.
+It appears under its name when it is whole and was read once. It holds the keys of the data
+directory: keep it as safe. Function logs and the file `runtimes` are not part of it.
+
+Example:
+  flint backup --data /var/lib/flint /backups/monday"
+    )]
+    Backup(Backup),
+
+    /// Restore a backup into a new data directory
+    #[command(
+        after_help = "Everything is verified before anything is written; a damaged or unfinished backup is refused.
+
+Examples:
+  flint restore /backups/monday --data /var/lib/flint
+  flint restore /backups/monday --verify             # only read it from end to end"
+    )]
+    Restore(Restore),
+
     /// Print the variables that let AWS tools find the server
     #[command(after_help = "Examples:
   eval \"$(flint env --data /var/lib/flint)\" && aws lambda list-functions
@@ -288,6 +309,40 @@ pub(crate) struct Stop {
     /// Data directory of the server [default: ./.flint or that of `up`, where one runs]
     #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
     pub data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// Directory to make; it must not exist yet
+    #[arg(value_name = "OUT")]
+    pub out: PathBuf,
+
+    /// Data directory to back up [default: ./.flint where a server runs on it, or that of `up`]
+    #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
+    pub data: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The backup
+    #[arg(value_name = "BACKUP")]
+    pub backup: PathBuf,
+
+    /// Data directory to make; new or empty [default: that of `up`]
+    #[arg(long, env = "FLINT_DATA", value_name = "DIR", hide_env_values = true)]
+    pub data: Option<PathBuf>,
+
+    /// Verify the backup and restore nothing
+    #[arg(long)]
+    pub verify: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where the server is.

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod backup;
 mod deploy;
 mod dev;
 mod doctor;
@@ -39,6 +40,8 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(flags) => waiting(logs::run(flags)),
         Command::Ps(flags) => waiting(ps::run(flags)),
         Command::Top(flags) => waiting(top::run(flags)),
+        Command::Backup(flags) => backup::take(&flags),
+        Command::Restore(flags) => backup::restore(&flags),
         Command::Env(flags) => env::run(&flags),
         Command::Doctor(flags) => doctor::run(&flags),
         Command::Runtime(flags) => waiting(runtime::run(flags)),

@@ -159,6 +159,17 @@ impl Client {
         Ok(output.runtimes)
     }
 
+    /// `CreateBackup`: the server stages its state beside its files; the version of the last commit in it.
+    pub async fn create_backup(&self) -> Result<u64, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Output {
+            version: u64,
+        }
+        let output: Output = self.json("flint", "Flint.CreateBackup", &Nothing {}).await?;
+        Ok(output.version)
+    }
+
     /// `Status`.
     pub async fn status(&self) -> Result<Status, Error> {
         self.json("flint", "Flint.Status", &Nothing {}).await

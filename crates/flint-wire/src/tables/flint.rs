@@ -21,6 +21,10 @@ pub static SERVICE: ServiceModel = ServiceModel {
 
 static OPERATIONS: &[OperationModel] = &[
     OperationModel {
+        shapes: Some(Shapes { input: &S_CREATE_BACKUP_REQUEST, output: &S_CREATE_BACKUP_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("CreateBackup", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
         shapes: Some(Shapes {
             input: &S_LIST_ENVIRONMENTS_REQUEST,
             output: &S_LIST_ENVIRONMENTS_RESPONSE,
@@ -61,6 +65,11 @@ static S_COLD_START: Shape = Shape::new(
         Member::new("TotalMs", "TotalMs", &S_DOUBLE),
     ]),
 );
+
+static S_CREATE_BACKUP_REQUEST: Shape = Shape::new("CreateBackupRequest", Kind::Structure(&[]));
+
+static S_CREATE_BACKUP_RESPONSE: Shape =
+    Shape::new("CreateBackupResponse", Kind::Structure(&[Member::new("Version", "Version", &S_LONG)]));
 
 static S_DOUBLE: Shape = Shape::new("Double", Kind::Double);
 
