@@ -124,7 +124,7 @@ impl Appender {
                 if ids.contains_key(&line.stream) {
                     continue;
                 }
-                let id = contents.streams.of(&line.stream).map_or(next_id, |(id, _)| id);
+                let id = contents.streams.of(&line.stream).map_or(next_id, |s| s.id);
                 if id == next_id {
                     next_id = next_id.saturating_add(1);
                     fresh.push((id, line.stream.clone()));
@@ -148,7 +148,7 @@ impl Appender {
         let mut state = self.group.lock();
         let (_, contents) = state.contents(&self.group)?;
         for (id, name) in fresh {
-            contents.streams.insert(*id, name.clone(), now, by_output);
+            contents.streams.insert(*id, name, now, by_output);
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Appender {
     pub fn delete_stream(&mut self, name: &Arc<str>, now: i64) -> Result<(), Error> {
         let id = {
             let mut state = self.group.lock();
-            state.contents(&self.group)?.1.streams.of(name).ok_or(Error::StreamMissing)?.0
+            state.contents(&self.group)?.1.streams.of(name).ok_or(Error::StreamMissing)?.id
         };
         self.drop_streams(&[id], now)?;
         self.sync()
@@ -315,13 +315,14 @@ impl Appender {
             let mut bytes = Vec::new();
             // Keeps the highest number taken. It comes first, so that its name takes none away.
             if let Some(last) = contents.streams.next_id.checked_sub(1)
-                && !contents.streams.by_id.contains_key(&last)
+                && contents.streams.get(last).is_none()
             {
                 group::stream_made(&mut bytes, last, "-", 0, false);
                 group::stream_deleted(&mut bytes, last, 0);
             }
-            for (id, stream) in &contents.streams.by_id {
-                group::stream_made(&mut bytes, *id, &stream.name, stream.created, stream.made_by_output);
+            for stream in contents.streams.iter() {
+                let name = stream.name.to_string();
+                group::stream_made(&mut bytes, stream.id, &name, stream.created(), stream.made_by_output);
             }
             let worth_it = contents.streams_bytes >= STREAMS_COMPACT_BYTES.max(2 * bytes.len() as u64);
             if !worth_it {

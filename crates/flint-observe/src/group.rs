@@ -9,7 +9,7 @@
 //! Only the writer's thread changes a group; readers take the lock to look at it. The contents are read at the first
 //! touch: a start costs one small file per group.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::record::{self, Header, Scanner};
-use crate::segment::{self, StreamTimes, Summary};
+use crate::segment::{self, Summary};
+use crate::streams::{Stream, Streams};
 use crate::{Error, files, names};
 
 /// The version of `group.json` that this program writes and reads.
@@ -96,25 +97,6 @@ pub struct Contents {
 pub struct Segment {
     pub base: u64,
     pub summary: Summary,
-}
-
-/// The group's streams, by name and by number. Numbers are never used again.
-#[derive(Debug, Default)]
-pub struct Streams {
-    pub by_name: BTreeMap<Arc<str>, u32>,
-    pub by_id: HashMap<u32, Stream>,
-    pub next_id: u32,
-}
-
-/// A log stream.
-#[derive(Clone, Debug)]
-pub struct Stream {
-    pub name: Arc<str>,
-    /// Milliseconds since the epoch.
-    pub created: i64,
-    pub made_by_output: bool,
-    /// `None` before the first event.
-    pub times: Option<StreamTimes>,
 }
 
 impl Group {
@@ -199,7 +181,7 @@ impl State {
     /// Whether the contents take much memory and nobody has looked at them since the last time that this was asked.
     pub fn rests(&mut self) -> bool {
         let touched = std::mem::take(&mut self.touched);
-        !touched && self.contents.as_ref().is_some_and(|c| c.streams.by_id.len() > STREAMS_AT_HAND)
+        !touched && self.contents.as_ref().is_some_and(|c| c.streams.len() > STREAMS_AT_HAND)
     }
 
     #[cfg(test)]
@@ -215,7 +197,7 @@ impl State {
 
 impl Contents {
     fn load(group: &Group) -> Result<Self, Error> {
-        let (mut streams, streams_bytes) = Streams::load(&group.streams_path())?;
+        let (mut streams, streams_bytes) = load_streams(&group.streams_path())?;
         let bases = segment::list(&group.dir).map_err(Error::io("list", &group.dir))?;
         let mut segments = Vec::with_capacity(bases.len().max(1));
         for (i, base) in bases.iter().enumerate() {
@@ -223,8 +205,8 @@ impl Contents {
             // The newest has no summary yet, or one from before it was appended to again.
             let newest = i + 1 == bases.len();
             let summary = if newest { Summary::scan(&path)? } else { Summary::load(&path)? };
-            for (id, times) in &summary.streams {
-                streams.saw(*id, *times);
+            for (id, times) in summary.streams.iter() {
+                streams.saw(id, times);
             }
             segments.push(Segment { base: *base, summary });
         }
@@ -246,20 +228,18 @@ impl Contents {
 
     /// Works out the times of all streams again, after segments were removed.
     pub fn recount_streams(&mut self) {
-        for stream in self.streams.by_id.values_mut() {
-            stream.times = None;
-        }
+        self.streams.forget_times();
         for segment in &self.segments {
-            for (id, times) in &segment.summary.streams {
-                self.streams.saw(*id, *times);
+            for (id, times) in segment.summary.streams.iter() {
+                self.streams.saw(id, times);
             }
         }
     }
 
     /// The streams that output had made before `expiry` and that have no events.
     pub fn idle_streams(&self, expiry: i64) -> Vec<u32> {
-        let idle = |s: &Stream| s.made_by_output && s.times.is_none() && s.created < expiry;
-        self.streams.by_id.iter().filter(|(_, s)| idle(s)).map(|(id, _)| *id).collect()
+        let idle = |s: &&Stream| s.made_by_output && s.times().is_none() && s.created() < expiry;
+        self.streams.iter().filter(idle).map(|s| s.id).collect()
     }
 
     /// Bytes of all events, as the reference counts what is ingested: the messages and 26 bytes for each.
@@ -268,57 +248,31 @@ impl Contents {
     }
 }
 
-impl Streams {
-    fn load(path: &Path) -> Result<(Self, u64), Error> {
-        let mut streams = Self::default();
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((streams, 0)),
-            Err(e) => return Err(Error::io("open", path)(e)),
-        };
-        let length = file.metadata().map_err(Error::io("inspect", path))?.len();
-        let mut scanner = Scanner::new(file, 0..length);
-        while let Some(entry) = scanner.advance().map_err(Error::io("read", path))? {
-            let Header { stream, at, seq, .. } = entry.header;
-            match seq {
-                STREAM_DELETED => streams.remove(stream),
-                kind => {
-                    let name = String::from_utf8_lossy(scanner.message(&entry)).into();
-                    streams.insert(stream, name, at, kind == STREAM_MADE_BY_OUTPUT);
-                }
+/// The streams that the file lists, and the bytes of its whole records.
+fn load_streams(path: &Path) -> Result<(Streams, u64), Error> {
+    let mut streams = Streams::default();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((streams, 0)),
+        Err(e) => return Err(Error::io("open", path)(e)),
+    };
+    let length = file.metadata().map_err(Error::io("inspect", path))?.len();
+    let mut scanner = Scanner::new(file, 0..length);
+    while let Some(entry) = scanner.advance().map_err(Error::io("read", path))? {
+        let Header { stream, at, seq, .. } = entry.header;
+        match seq {
+            STREAM_DELETED => streams.remove(stream),
+            kind => {
+                let name = String::from_utf8_lossy(scanner.message(&entry));
+                streams.insert(stream, &name, at, kind == STREAM_MADE_BY_OUTPUT);
             }
         }
-        if scanner.is_damaged_within() {
-            tracing::error!(path = %path.display(), "the list of log streams is damaged; some are missing");
-            return Ok((streams, length));
-        }
-        Ok((streams, scanner.whole_until()))
     }
-
-    pub fn insert(&mut self, id: u32, name: Arc<str>, created: i64, made_by_output: bool) {
-        self.by_name.insert(name.clone(), id);
-        self.by_id.insert(id, Stream { name, created, made_by_output, times: None });
-        self.next_id = self.next_id.max(id.saturating_add(1));
+    if scanner.is_damaged_within() {
+        tracing::error!(path = %path.display(), "the list of log streams is damaged; some are missing");
+        return Ok((streams, length));
     }
-
-    pub fn remove(&mut self, id: u32) {
-        if let Some(stream) = self.by_id.remove(&id) {
-            self.by_name.remove(&stream.name);
-        }
-    }
-
-    pub fn of(&self, name: &str) -> Option<(u32, &Stream)> {
-        let id = self.by_name.get(name)?;
-        Some((*id, self.by_id.get(id)?))
-    }
-
-    /// Notes times of a stream's events. A stream that a power cut took out of the list keeps its number taken.
-    pub fn saw(&mut self, id: u32, times: StreamTimes) {
-        self.next_id = self.next_id.max(id.saturating_add(1));
-        if let Some(stream) = self.by_id.get_mut(&id) {
-            stream.times.get_or_insert(times).merge(times);
-        }
-    }
+    Ok((streams, scanner.whole_until()))
 }
 
 /// The record that says that a stream was made.

@@ -29,6 +29,7 @@ mod record;
 mod registry;
 mod segment;
 mod service;
+mod streams;
 mod token;
 mod writer;
 

@@ -226,7 +226,7 @@ fn plans(group: &Group, query: &Query, ranking: Ranking) -> Result<Vec<Plan>, Er
             continue;
         }
         if let Some(wanted) = &query.streams
-            && !wanted.iter().any(|id| summary.streams.contains_key(id))
+            && !wanted.iter().any(|id| summary.streams.contains(*id))
         {
             continue;
         }
@@ -280,7 +280,7 @@ fn finish(group: &Group, ranking: Ranking, draft: Draft) -> Result<Page, Error> 
     let (_, contents) = state.contents(group)?;
     let events = best.into_iter().filter_map(|candidate| {
         let Candidate { header, message, .. } = candidate;
-        let stream = contents.streams.by_id.get(&header.stream)?.name.clone();
+        let stream = contents.streams.get(header.stream)?.name.to_string().into();
         let message = match String::from_utf8(message) {
             Ok(text) => text,
             Err(e) => String::from_utf8_lossy(e.as_bytes()).into_owned(),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::record::{HEADER_BYTES, Header, Scanner};
+use crate::streams::{self, PackedTimes};
 
 /// Bytes after which a new [`Block`] begins.
 const BLOCK_BYTES: u64 = 256 * 1024;
@@ -32,7 +33,7 @@ pub struct Summary {
     pub last_seq: u64,
     /// When the first event came in.
     pub opened: i64,
-    pub streams: BTreeMap<u32, StreamTimes>,
+    pub streams: TimesByStream,
     pub blocks: Vec<Block>,
     /// There is damage with whole records behind it: nothing may be appended.
     #[serde(default)]
@@ -45,6 +46,45 @@ pub struct StreamTimes {
     pub first: i64,
     pub last: i64,
     pub last_ingested: i64,
+}
+
+/// When the events of each stream of a segment happened. At rest it is a map from number to times.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BTreeMap<u32, StreamTimes>", into = "BTreeMap<u32, StreamTimes>")]
+pub struct TimesByStream(Vec<(u32, PackedTimes)>);
+
+impl TimesByStream {
+    fn merge(&mut self, stream: u32, times: StreamTimes) {
+        match self.0.binary_search_by_key(&stream, |(id, _)| *id) {
+            Ok(at) => {
+                let mut all = StreamTimes::from(self.0[at].1);
+                all.merge(times);
+                self.0[at].1 = all.into();
+            }
+            Err(at) => streams::insert(&mut self.0, at, (stream, times.into())),
+        }
+    }
+
+    pub fn contains(&self, stream: u32) -> bool {
+        self.0.binary_search_by_key(&stream, |(id, _)| *id).is_ok()
+    }
+
+    /// By number.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, StreamTimes)> {
+        self.0.iter().map(|(id, times)| (*id, (*times).into()))
+    }
+}
+
+impl From<BTreeMap<u32, StreamTimes>> for TimesByStream {
+    fn from(map: BTreeMap<u32, StreamTimes>) -> Self {
+        Self(map.into_iter().map(|(id, times)| (id, times.into())).collect())
+    }
+}
+
+impl From<TimesByStream> for BTreeMap<u32, StreamTimes> {
+    fn from(times: TimesByStream) -> Self {
+        times.iter().collect()
+    }
 }
 
 /// A stretch of a segment that begins with a record, and the times in it.
@@ -78,7 +118,7 @@ impl Summary {
         self.last_seq = self.last_seq.max(header.seq);
         self.bytes = offset + (HEADER_BYTES + message) as u64;
         let times = StreamTimes::of(header);
-        self.streams.entry(header.stream).and_modify(|t| t.merge(times)).or_insert(times);
+        self.streams.merge(header.stream, times);
         match self.blocks.last_mut() {
             Some(block) if offset - block.offset < BLOCK_BYTES => {
                 block.first = block.first.min(header.at);
@@ -224,7 +264,7 @@ mod tests {
         assert_eq!(Summary::load(&path).expect("loads"), scanned);
         assert_eq!((scanned.events, scanned.message_bytes, scanned.last_seq), (3, 300_003, 2));
         assert_eq!(scanned.times(), Some((5, 20)));
-        assert_eq!(scanned.streams[&1], StreamTimes { first: 10, last: 20, last_ingested: 50 });
+        assert_eq!(scanned.streams.iter().next(), Some((1, StreamTimes { first: 10, last: 20, last_ingested: 50 })));
         assert_eq!(list(dir.path()).expect("lists"), [0]);
         // A damaged summary is made again.
         let mut text = fs::read_to_string(index_path(&path)).expect("reads");

@@ -445,6 +445,6 @@ mod tests {
         writer.write(&key, &[line(1_000), line(3)]).1.expect("written");
         let mut state = group.lock();
         let (_, contents) = state.contents(&group).expect("read");
-        assert_eq!((contents.streams.by_name.len(), contents.next_seq), (1_001, 1_002));
+        assert_eq!((contents.streams.len(), contents.next_seq), (1_001, 1_002));
     }
 }

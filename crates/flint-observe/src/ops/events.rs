@@ -1,6 +1,7 @@
 //! Reading events: `GetLogEvents` and `FilterLogEvents`.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use flint_kit::Ctx;
@@ -43,7 +44,7 @@ pub async fn get_log_events(observe: &Arc<Observe>, ctx: &Ctx, input: GetLogEven
             let id = {
                 let mut state = group.lock();
                 let (_, contents) = state.contents(&group)?;
-                contents.streams.of(&stream).ok_or(Error::StreamMissing)?.0
+                contents.streams.of(&stream).ok_or(Error::StreamMissing)?.id
             };
             let times = start.max(expiry(&group, observe))..end;
             let query = Query { streams: Some(HashSet::from([id])), times, from, limit, pattern: Pattern::all() };
@@ -147,13 +148,12 @@ fn wanted_streams(
     let streams = &contents.streams;
     match (names, prefix) {
         (Some(names), _) => {
-            let ids = names.iter().map(|name| streams.of(name).map(|(id, _)| id).ok_or(Error::StreamMissing));
+            let ids = names.iter().map(|name| streams.of(name).map(|s| s.id).ok_or(Error::StreamMissing));
             ids.collect::<Result<_, _>>().map(Some)
         }
         (None, Some(prefix)) => {
-            let from = (std::ops::Bound::Included(prefix.as_str()), std::ops::Bound::Unbounded);
-            let range = streams.by_name.range::<str, _>(from);
-            Ok(Some(range.take_while(|(name, _)| name.starts_with(&prefix)).map(|(_, id)| *id).collect()))
+            let range = streams.range(Bound::Included(&prefix), Bound::Unbounded);
+            Ok(Some(range.take_while(|s| s.name.to_string().starts_with(&prefix)).map(|s| s.id).collect()))
         }
         (None, None) => Ok(None),
     }

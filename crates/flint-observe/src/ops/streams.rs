@@ -7,9 +7,10 @@ use flint_kit::Ctx;
 use flint_model::Place;
 
 use crate::api::{CreateLogStream, DeleteLogStream, DescribeLogStreams, DescribedLogStreams, LogStream};
-use crate::group::{Contents, Stream};
+use crate::group::Contents;
 use crate::observe::Observe;
 use crate::queue::Request;
+use crate::streams::{Name, Stream};
 use crate::{Error, names, ops, token};
 
 /// Reference: `DescribeLogStreams`, "limit".
@@ -35,9 +36,6 @@ enum Order {
     Name,
     LastEventTime,
 }
-
-/// Streams with their numbers.
-type Numbered<'a> = Vec<(u32, &'a Stream)>;
 
 /// A page of streams to be listed.
 struct Listing {
@@ -80,7 +78,7 @@ pub async fn describe_log_streams(
             let mut state = group.lock();
             let (_, contents) = state.contents(&group)?;
             let (streams, last) = listing.page(contents)?;
-            let log_streams = streams.into_iter().map(|(id, stream)| describe(&place, &name, id, stream)).collect();
+            let log_streams = streams.into_iter().map(|stream| describe(&place, &name, stream)).collect();
             Ok(DescribedLogStreams { log_streams, next_token: last.map(|last| token::of_text(&last, &scope)) })
         })
         .await
@@ -88,38 +86,33 @@ pub async fn describe_log_streams(
 
 impl Listing {
     /// The page, and what to go on behind if there is more.
-    fn page<'a>(&self, contents: &'a Contents) -> Result<(Numbered<'a>, Option<String>), Error> {
+    fn page<'a>(&self, contents: &'a Contents) -> Result<(Vec<&'a Stream>, Option<String>), Error> {
         let mut found = match self.order {
             Order::Name => self.by_name(contents),
             Order::LastEventTime => self.by_time(contents)?,
         };
         let more = found.len() > self.limit;
         found.truncate(self.limit);
-        let last = found.last().filter(|_| more).map(|(_, stream)| match self.order {
+        let last = found.last().filter(|_| more).map(|stream| match self.order {
             Order::Name => stream.name.to_string(),
             Order::LastEventTime => format!("{} {}", time(stream), stream.name),
         });
         Ok((found, last))
     }
 
-    fn by_name<'a>(&self, contents: &'a Contents) -> Numbered<'a> {
+    fn by_name<'a>(&self, contents: &'a Contents) -> Vec<&'a Stream> {
         let streams = &contents.streams;
         let after = self.after.as_deref();
-        let wanted = |(name, id): (&Arc<str>, &u32)| {
-            let stream = streams.by_id.get(id)?;
-            name.starts_with(&self.prefix).then_some((*id, stream))
-        };
+        let wanted = |stream: &&Stream| stream.name.to_string().starts_with(&self.prefix);
         if self.descending {
             let end = after.map_or(Bound::Unbounded, Bound::Excluded);
-            let range = streams.by_name.range::<str, _>((Bound::Unbounded, end));
-            return range.rev().filter_map(wanted).take(self.limit + 1).collect();
+            return streams.range(Bound::Unbounded, end).rev().filter(wanted).take(self.limit + 1).collect();
         }
         let start = after.map_or(Bound::Included(self.prefix.as_str()), Bound::Excluded);
-        let range = streams.by_name.range::<str, _>((start, Bound::Unbounded));
-        range.take_while(|(name, _)| name.starts_with(&self.prefix)).filter_map(wanted).take(self.limit + 1).collect()
+        streams.range(start, Bound::Unbounded).take_while(wanted).take(self.limit + 1).collect()
     }
 
-    fn by_time<'a>(&self, contents: &'a Contents) -> Result<Numbered<'a>, Error> {
+    fn by_time<'a>(&self, contents: &'a Contents) -> Result<Vec<&'a Stream>, Error> {
         let after = match &self.after {
             None => None,
             Some(text) => {
@@ -127,14 +120,15 @@ impl Listing {
                 Some(parsed.ok_or_else(|| Error::Invalid("The specified nextToken is invalid.".to_owned()))?)
             }
         };
-        let mut all: Vec<_> = contents.streams.by_id.iter().map(|(id, stream)| (*id, stream)).collect();
-        let key = |stream: &'a Stream| (time(stream), &*stream.name);
-        all.retain(|(_, stream)| match after {
+        let after = after.map(|(at, name)| (at, Name::new(name)));
+        let mut all: Vec<_> = contents.streams.iter().collect();
+        let key = |stream: &'a Stream| (time(stream), &stream.name);
+        all.retain(|stream| match &after {
             None => true,
-            Some(after) if self.descending => key(stream) < after,
-            Some(after) => key(stream) > after,
+            Some((at, name)) if self.descending => key(stream) < (*at, name),
+            Some((at, name)) => key(stream) > (*at, name),
         });
-        all.sort_unstable_by(|(_, a), (_, b)| if self.descending { key(b).cmp(&key(a)) } else { key(a).cmp(&key(b)) });
+        all.sort_unstable_by(|a, b| if self.descending { key(b).cmp(&key(a)) } else { key(a).cmp(&key(b)) });
         all.truncate(self.limit + 1);
         Ok(all)
     }
@@ -142,18 +136,19 @@ impl Listing {
 
 /// When the last event happened; streams without one come first.
 fn time(stream: &Stream) -> i64 {
-    stream.times.map_or(i64::MIN, |times| times.last)
+    stream.times().map_or(i64::MIN, |times| times.last)
 }
 
-fn describe(place: &Place, group: &str, id: u32, stream: &Stream) -> LogStream {
+fn describe(place: &Place, group: &str, stream: &Stream) -> LogStream {
+    let (name, times) = (stream.name.to_string(), stream.times());
     LogStream {
-        log_stream_name: stream.name.to_string(),
-        creation_time: stream.created,
-        first_event_timestamp: stream.times.map(|t| t.first),
-        last_event_timestamp: stream.times.map(|t| t.last),
-        last_ingestion_time: stream.times.map(|t| t.last_ingested),
-        upload_sequence_token: sequence_token(id),
-        arn: names::stream_arn(place, group, &stream.name),
+        creation_time: stream.created(),
+        first_event_timestamp: times.map(|t| t.first),
+        last_event_timestamp: times.map(|t| t.last),
+        last_ingestion_time: times.map(|t| t.last_ingested),
+        upload_sequence_token: sequence_token(stream.id),
+        arn: names::stream_arn(place, group, &name),
+        log_stream_name: name,
         // As the reference does since 2019.
         stored_bytes: 0,
     }
