@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 import flint
+import sdks
 
 HERE = flint.REPO / "scenarios/js"
 
@@ -16,19 +17,7 @@ HERE = flint.REPO / "scenarios/js"
 @pytest.fixture(scope="module")
 def modules():
     """The SDK, installed once per pinned set under target."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not here")
-    where = flint.REPO / "target/scenarios-js"
-    where.mkdir(parents=True, exist_ok=True)
-    wanted = (HERE / "package.json").read_text()
-    stamp = where / "installed.json"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        (where / "package.json").write_text(wanted)
-        command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
-        done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr
-        stamp.write_text(wanted)
-    return where
+    return sdks.javascript()
 
 
 def test_the_javascript_sdk(shared, modules, name):

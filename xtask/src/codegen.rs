@@ -93,6 +93,7 @@ const SERVED: &[Served] = &[
             "PublishLayerVersion",
             "PublishVersion",
             "PutFunctionConcurrency",
+            "PutFunctionRecursionConfig",
             "TagResource",
             "UntagResource",
             "UpdateAlias",

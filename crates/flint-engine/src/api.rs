@@ -437,6 +437,13 @@ pub struct CodeSigningConfig {
     pub function_name: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PutRecursionInput {
+    pub function_name: String,
+    pub recursive_loop: String,
+}
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RecursionConfig {

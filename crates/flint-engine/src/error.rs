@@ -37,6 +37,11 @@ pub enum Error {
     PayloadTooLarge { limit: usize },
     #[error("Rate Exceeded.")]
     TooManyRequests { reason: &'static str },
+    /// In the reference's words.
+    #[error(
+        "Lambda has detected your function being invoked in a recursive loop with other AWS resources and stopped your function's invocation."
+    )]
+    Recursive,
     #[error("the store refused the write: {0}")]
     Store(#[from] CommitError),
     #[error("no space left for packages in the data directory: free some and try again")]
@@ -74,6 +79,7 @@ impl From<Error> for Fault {
             Error::TooManyRequests { reason } => {
                 user(Fault::throttle("TooManyRequestsException", message)).with_field("Reason", Doc::from(reason))
             }
+            Error::Recursive => user(Fault::client(400, "RecursiveInvocationException", message)),
             Error::Store(CommitError::Conflict { .. }) => {
                 let message = "another request changed the function at the same moment: try again";
                 user(Fault::client(409, "ResourceConflictException", message))

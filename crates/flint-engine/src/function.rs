@@ -73,6 +73,8 @@ pub(crate) struct Head {
     pub tags: BTreeMap<String, String>,
     /// Reserved concurrency.
     pub reserved: Option<u64>,
+    /// Chains of events may pass through it any number of times.
+    pub recursion_allowed: bool,
     /// The number that the next published version gets; never used twice.
     pub next_version: u64,
     /// Seals the variables of every version; itself sealed by the vault.

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use flint_base::Timestamp;
 use flint_kit::{Body, Ctx, Fault, FunctionFacts, Invocation, InvokeMode, Invoker, Outcome};
-use flint_model::{FunctionRef, Place};
+use flint_model::{FunctionRef, Place, trace};
 use flint_runtime::call::{MAX_RESPONSE, MAX_STREAMED};
 use flint_runtime::{Answer, Call, End, StreamSender};
 use flint_store::journal;
@@ -56,6 +56,10 @@ impl Invoker for Handle {
         if invocation.mode == InvokeMode::DryRun {
             return Ok(dry_run(&runnable));
         }
+        let pass = trace::next_pass(ctx.trace.as_deref(), &invocation.lineage, &runnable.pool.spec.arn);
+        if pass.is_one_too_many() && !live.head.recursion_allowed {
+            return Err(Error::Recursive.into());
+        }
         let permit = engine.room.admit(&ctx.place.account, &live.reservation).map_err(|reason| {
             runnable.stats.throttled();
             Error::TooManyRequests { reason }
@@ -68,7 +72,7 @@ impl Invoker for Handle {
             },
             payload: if invocation.payload.is_empty() { Bytes::from_static(b"{}") } else { invocation.payload.clone() },
             client_context,
-            trace: ctx.trace.as_deref().map(str::to_owned),
+            trace: Some(pass.header),
             timeout: runnable.function.config.timeout(),
             max_response: if invocation.mode == InvokeMode::Streaming { MAX_STREAMED } else { MAX_RESPONSE },
         };
@@ -96,7 +100,7 @@ impl Invoker for Handle {
             version: runnable.pool.spec.version.to_string(),
             timeout: runnable.function.config.timeout(),
             dead_letter: None,
-            recursion_allowed: false,
+            recursion_allowed: live.head.recursion_allowed,
             reserved_concurrency: live.head.reserved.and_then(|n| u32::try_from(n).ok()),
         })
     }
@@ -199,7 +203,6 @@ impl Run {
             ended: Some(now),
             outcome: Some(outcome),
             billed_ms: Some(answer.billed_ms),
-            trace_id: self.call.trace.clone(),
             ..journal::Entry::new(self.place.clone(), lineage, journal::Kind::Finished, now)
         });
     }

@@ -73,6 +73,8 @@ struct FunctionRecord {
     incarnation: String,
     tags: BTreeMap<String, String>,
     reserved: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    recursion_allowed: bool,
     next_version: u64,
     /// Wrapped, in base64.
     #[serde(default)]
@@ -167,6 +169,7 @@ fn stored(vault: &dyn Vault, row: &Row, versions: &[Row], aliases: &[Row]) -> Re
         incarnation: record.incarnation,
         tags: record.tags,
         reserved: record.reserved,
+        recursion_allowed: record.recursion_allowed,
         next_version: record.next_version,
         // One that is damaged opens nothing, which shows where it is used.
         data_key: record.data_key.and_then(|key| BASE64_STANDARD.decode(key).ok()).unwrap_or_default(),
@@ -202,10 +205,10 @@ fn version_key(place: &Place, name: &FunctionName, version: u64) -> Key {
 
 fn encode_function(vault: &dyn Vault, head: &Head, latest: &Function) -> Result<Bytes, Error> {
     let sealed = variables::seal(vault, head, latest)?;
-    let Head { incarnation, tags, reserved, next_version, data_key } = head.clone();
+    let Head { incarnation, tags, reserved, recursion_allowed, next_version, data_key } = head.clone();
     let data_key = Some(BASE64_STANDARD.encode(data_key));
     let latest = VersionRecord::new(latest.clone(), sealed);
-    let record = FunctionRecord { incarnation, tags, reserved, next_version, data_key, latest };
+    let record = FunctionRecord { incarnation, tags, reserved, recursion_allowed, next_version, data_key, latest };
     Ok(record::encode(LAYOUT, &record))
 }
 

@@ -65,6 +65,7 @@ operations! {
     "ListVersionsByFunction" "lambda:ListVersionsByFunction"
     "PublishVersion" "lambda:PublishVersion"
     "PutFunctionConcurrency" "lambda:PutFunctionConcurrency"
+    "PutFunctionRecursionConfig" "lambda:PutFunctionRecursionConfig"
     "TagResource" "lambda:TagResource"
     "UntagResource" "lambda:UntagResource"
     "UpdateAlias" "lambda:UpdateAlias"
@@ -75,6 +76,12 @@ operations! {
 /// The function that a call names, by name or (tag operations) by ARN.
 fn function_arn(ctx: &Ctx, doc: &Doc) -> String {
     ops::resource(ctx, doc.text_of("FunctionName").or_else(|| doc.text_of("Resource")))
+}
+
+/// A call starts a chain, or goes on with the one that it says it belongs to.
+fn lineage(ctx: &Ctx) -> Lineage {
+    let event = ctx.request_id.into();
+    ctx.lineage.map_or_else(|| Lineage::root(event), |chain| chain.child(event))
 }
 
 #[async_trait]
@@ -151,6 +158,9 @@ impl Lambda {
                 Output::render(&ops::settings::code_signing(engine, ctx, &input.parse()?)?)
             }
             "GetFunctionRecursionConfig" => Output::render(&ops::settings::recursion(engine, ctx, &input.parse()?)?),
+            "PutFunctionRecursionConfig" => {
+                Output::render(&ops::settings::put_recursion(engine, ctx, &input.parse()?).await?)
+            }
             "GetRuntimeManagementConfig" => {
                 Output::render(&ops::settings::runtime_management(engine, ctx, &input.parse()?)?)
             }
@@ -175,7 +185,7 @@ impl Lambda {
             payload: body.collect(MAX_PAYLOAD, too_large).await?,
             client_context: request.client_context,
             tail: request.log_type.as_deref() == Some("Tail"),
-            lineage: ctx.lineage.unwrap_or_else(|| Lineage::root(ctx.request_id.into())),
+            lineage: lineage(ctx),
         };
         let outcome = self.invoker.invoke(ctx, invocation).await?;
         let members = api::InvokeOutput {

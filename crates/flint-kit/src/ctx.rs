@@ -67,8 +67,10 @@ pub struct Ctx {
     pub received: Timestamp,
     /// Scheme and authority that the caller used, such as `http://127.0.0.1:4566`: addresses in answers are built from it.
     pub base_url: Arc<str>,
-    /// The chain that this call belongs to, if a function made it.
+    /// Where the caller stands in the chain that this call belongs to, if it said so: the event that the calling function
+    /// is handling, or the root that the caller chose. What the call brings about is a [`Lineage::child`] of it.
     pub lineage: Option<Lineage>,
-    /// The caller's `X-Amzn-Trace-Id` header, if it sent one.
+    /// The caller's `X-Amzn-Trace-Id` header, if it sent one; see [`flint_model::trace`]. It travels with an event until
+    /// [`flint_model::trace::next_pass`] turns it into a function's own.
     pub trace: Option<Arc<str>>,
 }

@@ -28,7 +28,7 @@ pub(crate) struct Event {
     pub(crate) id: String,
     pub(crate) deadline: Timestamp,
     pub(crate) arn: Arc<str>,
-    pub(crate) trace: Option<String>,
+    pub(crate) trace: Option<Arc<str>>,
     pub(crate) client_context: Option<String>,
     pub(crate) payload: Bytes,
     /// Bytes that an answer in one piece may have.

@@ -27,7 +27,7 @@ pub struct Call {
     /// The client context as a JSON document (already decoded from base64).
     pub client_context: Option<String>,
     /// The value of `Lambda-Runtime-Trace-Id`.
-    pub trace: Option<String>,
+    pub trace: Option<Arc<str>>,
     /// Counted from the moment the call is handed over.
     pub timeout: Duration,
     /// Bytes that the answer may have; [`MAX_RESPONSE`] for a synchronous call, [`MAX_STREAMED`] for one whose

@@ -56,6 +56,7 @@ fn head(function: &Function) -> Head {
         incarnation: "i".into(),
         tags: BTreeMap::new(),
         reserved: Some(3),
+        recursion_allowed: true,
         next_version: 3,
         data_key: Vec::new(),
     };
@@ -102,6 +103,7 @@ fn a_function_comes_back_with_its_own_versions_and_aliases() {
     assert_eq!(f.versions[0].config, latest.config);
     assert_eq!(f.aliases, [alias]);
     assert_eq!(f.head.reserved, Some(3));
+    assert!(f.head.recursion_allowed);
     assert!(!f.plain);
 
     store.commit(delete_function(Batch::new(), &latest.place, &latest.name)).wait().expect("commits");

@@ -43,8 +43,14 @@ pub(crate) async fn create_function(
         revision: revision(),
     };
     let trees = engine.trees(code, &function).await?;
-    let mut head =
-        Head { incarnation: revision(), tags: input.tags, reserved: None, next_version: 1, data_key: Vec::new() };
+    let mut head = Head {
+        incarnation: revision(),
+        tags: input.tags,
+        reserved: None,
+        recursion_allowed: false,
+        next_version: 1,
+        data_key: Vec::new(),
+    };
     head.data_key = engine.vault.data_key(&variables::owner(&function.arn(), &head));
     let published = (input.publish == Some(true)).then(|| publish::number(&mut head, &function));
 

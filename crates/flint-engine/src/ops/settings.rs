@@ -20,6 +20,10 @@ const TOTAL_CODE_SIZE: u64 = 80_530_636_800;
 const CODE_SIZE_UNZIPPED: u64 = 262_144_000;
 const CODE_SIZE_ZIPPED: u64 = 52_428_800;
 
+/// `RecursiveLoop` (API reference, `PutFunctionRecursionConfig`).
+const ALLOW: &str = "Allow";
+const TERMINATE: &str = "Terminate";
+
 pub(crate) async fn tag_resource(engine: &Engine, ctx: &Ctx, input: api::TagsInput) -> Result<(), Error> {
     let named = tagged(&input.resource)?;
     change(engine, ctx, &named, |live| {
@@ -95,8 +99,22 @@ pub(crate) fn code_signing(
 }
 
 pub(crate) fn recursion(engine: &Engine, ctx: &Ctx, input: &api::FunctionInput) -> Result<api::RecursionConfig, Error> {
-    engine.registry.find(&ctx.place, &function_ref(&input.function_name, None)?)?;
-    Ok(api::RecursionConfig { recursive_loop: "Terminate" })
+    let live = engine.registry.find(&ctx.place, &function_ref(&input.function_name, None)?)?;
+    Ok(api::RecursionConfig { recursive_loop: if live.head.recursion_allowed { ALLOW } else { TERMINATE } })
+}
+
+pub(crate) async fn put_recursion(
+    engine: &Engine,
+    ctx: &Ctx,
+    input: &api::PutRecursionInput,
+) -> Result<api::RecursionConfig, Error> {
+    let allowed = input.recursive_loop == ALLOW;
+    change(engine, ctx, &function_ref(&input.function_name, None)?, |live| {
+        live.head.recursion_allowed = allowed;
+        Ok(())
+    })
+    .await?;
+    Ok(api::RecursionConfig { recursive_loop: if allowed { ALLOW } else { TERMINATE } })
 }
 
 pub(crate) fn runtime_management(

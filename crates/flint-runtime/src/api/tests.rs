@@ -35,7 +35,7 @@ impl Rig {
             id: id.to_owned(),
             deadline: Timestamp::from_millis(1_795_251_600_123),
             arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
-            trace: Some("Root=1-2-3".to_owned()),
+            trace: Some("Root=1-2-3".into()),
             client_context: Some("{\n\"custom\":{\"k\":\"ü\"}}".to_owned()),
             payload: Bytes::from_static(b"{\"a\":1}"),
             limit,

@@ -84,7 +84,7 @@ impl Rig {
             id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(),
             deadline: clock.now().saturating_add(Duration::from_secs(3)),
             arn: "arn:aws:lambda:us-east-1:000000000000:function:f:prod".into(),
-            trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".to_owned()),
+            trace: Some("Root=1-5759e988-bd862e3fe1be46a994272793".into()),
             client_context: around.context.map(str::to_owned),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
             limit: 1000,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flint_base::{RequestId, Timestamp};
 use flint_kit::{Ctx, Fault, Input, Output, Switchboard};
-use flint_model::Place;
+use flint_model::{Place, Trace, trace};
 use http::Request;
 use http::request::Parts;
 
@@ -29,9 +29,6 @@ const STRANGERS_BODY: u64 = 64 << 10;
 
 /// Larger bodies are parsed on a thread of their own.
 const INLINE_BODY: usize = 256 << 10;
-
-/// Longer trace headers are not passed on.
-const TRACE: usize = 1024;
 
 /// A fault and the words to tell it in.
 struct Refused {
@@ -240,15 +237,17 @@ fn context(caller: &Verified, head: &Parts, request_id: RequestId, received: Tim
     } else {
         format!("http://127.0.0.1:{port}")
     };
-    let trace = head.headers.get("x-amzn-trace-id").and_then(|v| v.to_str().ok()).filter(|t| t.len() <= TRACE);
+    // Longer ones are not passed on.
+    let header =
+        head.headers.get("x-amzn-trace-id").and_then(|v| v.to_str().ok()).filter(|t| t.len() <= trace::HEADER_MAX);
     Ctx {
         request_id,
         place: Place { account: caller.principal().account().clone(), region: caller.region().clone() },
         principal: caller.principal().clone(),
         received,
         base_url: base_url.into(),
-        lineage: None,
-        trace: trace.map(Arc::from),
+        lineage: header.and_then(Trace::parse).map(|trace| trace.lineage()),
+        trace: header.map(Arc::from),
     }
 }
 

@@ -474,13 +474,20 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known(
-        "PutFunctionRecursionConfig",
-        "PUT",
-        "/2024-08-31/functions/{FunctionName}/recursion-config",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST,
+            output: &S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "PutFunctionRecursionConfig",
+            "PUT",
+            "/2024-08-31/functions/{FunctionName}/recursion-config",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known(
         "PutFunctionScalingConfig",
         "PUT",
@@ -2050,6 +2057,23 @@ static S_PUT_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
             )
         },
     ]),
+);
+
+static S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST: Shape = Shape::new(
+    "PutFunctionRecursionConfigRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_UNQUALIFIED_FUNCTION_NAME)
+        },
+        Member { required: true, ..Member::new("RecursiveLoop", "RecursiveLoop", &S_RECURSIVE_LOOP) },
+    ]),
+);
+
+static S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE: Shape = Shape::new(
+    "PutFunctionRecursionConfigResponse",
+    Kind::Structure(&[Member::new("RecursiveLoop", "RecursiveLoop", &S_RECURSIVE_LOOP)]),
 );
 
 static S_RECURSIVE_LOOP: Shape = Shape { one_of: &["Allow", "Terminate"], ..Shape::new("RecursiveLoop", Kind::Text) };
