@@ -30,7 +30,7 @@ const TRUNCATE: u64 = 1 << 14;
 const IOCTL_DEVICE: u64 = 1 << 15;
 
 const READ: u64 = READ_FILE | READ_DIR;
-const CHANGE: u64 = WRITE_FILE | TRUNCATE | REFER | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM;
+const CHANGE: u64 = WRITE_FILE | REFER | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM;
 
 /// Abstract sockets and signals end at the sandbox; ABI 6.
 const SCOPES: u64 = 0b11;
@@ -42,12 +42,12 @@ pub type Rule = (&'static CStr, u64);
 pub const FUNCTION: &[Rule] = &[
     (c"/", READ | EXECUTE),
     (c"/tmp", READ | CHANGE | EXECUTE | MAKE_SOCK | MAKE_FIFO),
-    (c"/dev", WRITE_FILE | TRUNCATE | IOCTL_DEVICE),
+    (c"/dev", WRITE_FILE),
     (c"/dev/shm", CHANGE | MAKE_SOCK | MAKE_FIFO),
 ];
 
 /// The unpack helper's one tree.
-pub const UNPACK: &[Rule] = &[(root::STAGING, READ | WRITE_FILE | TRUNCATE | MAKE_DIR | MAKE_REG | MAKE_SYM)];
+pub const UNPACK: &[Rule] = &[(root::STAGING, READ | WRITE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM)];
 
 /// The kernel's version of Landlock.
 #[derive(Clone, Copy)]
@@ -90,10 +90,15 @@ struct Beneath {
     parent: RawFd,
 }
 
+/// Rights that the kernel looks for at every opening of a file, even one to read, all the way up its path. Nothing is lost
+/// without them: what may not be opened for writing can't be shortened, but for a path on a read-only mount, and device
+/// nodes are in `/dev` only, which grants them.
+const AT_EVERY_OPEN: u64 = TRUNCATE | IOCTL_DEVICE;
+
 /// The rights that the kernel has to look at: what a rule grants everywhere is left out, since asking for it denies nothing.
 fn handled(abi: Abi, rules: &[Rule]) -> u64 {
     let everywhere = rules.iter().filter(|(path, _)| *path == c"/").fold(0, |all, (_, rights)| all | rights);
-    abi.rights() & !everywhere
+    abi.rights() & !everywhere & !AT_EVERY_OPEN
 }
 
 /// Denies this process, and all that it starts, every file right outside of `rules`; for ever. Needs `no_new_privs`.
@@ -140,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_granted_everywhere_is_not_asked_for() {
-        assert_eq!(handled(Abi(7), FUNCTION), Abi(7).rights() & !(READ | EXECUTE));
+        assert_eq!(handled(Abi(7), FUNCTION), Abi(7).rights() & !(READ | EXECUTE | AT_EVERY_OPEN));
         assert_eq!(handled(Abi(1), UNPACK), Abi(1).rights());
     }
 }
