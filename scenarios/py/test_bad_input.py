@@ -230,8 +230,12 @@ def test_payloads(shared, functions, name):
     for header, value in [("X-Amz-Invocation-Type", "Sometime"), ("X-Amz-Client-Context", "!not base64!"), ("X-Amz-Log-Type", "Head")]:
         response = post(shared, b"{}", path, {header: value}).sign().send()
         assert response.status in (400, 501) and response.code in VALIDATION | CONTENT | UNSERVED, (header, response)
-    unserved = post(shared, b"{}", path, {"X-Amz-Invocation-Type": "Event"}).sign().send()
-    assert (unserved.status, unserved.code) == (501, "NotImplemented"), unserved
+    event = {"X-Amz-Invocation-Type": "Event"}
+    for body, codes in [(b"{", CONTENT), (b"\xff", CONTENT)]:
+        response = post(shared, body, path, event).sign().send()
+        assert response.status == 400 and response.code in codes, (body, response)
+    large = post(shared, b'"' + b"x" * 1_048_575 + b'"', path, event).sign().send(timeout=30)
+    assert (large.status, large.code) == (413, "RequestTooLargeException"), large
 
 
 def lines(*parts):

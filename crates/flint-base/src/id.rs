@@ -23,6 +23,11 @@ impl RequestId {
         Self(Uuid::new_v4())
     }
 
+    /// The id with these bytes, as [`RequestId::as_bytes`] gave them.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -47,6 +52,13 @@ impl EventId {
 impl From<RequestId> for EventId {
     /// A synchronous invocation is its own event: both carry the same number.
     fn from(id: RequestId) -> Self {
+        Self(id.0)
+    }
+}
+
+impl From<EventId> for RequestId {
+    /// An event that is brought to a function runs under its own number.
+    fn from(id: EventId) -> Self {
         Self(id.0)
     }
 }

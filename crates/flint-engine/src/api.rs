@@ -92,6 +92,14 @@ pub struct Settings {
     pub logging_config: Option<LoggingConfig>,
     /// ARNs of layer versions, lowest first.
     pub layers: Option<Vec<String>>,
+    pub dead_letter_config: Option<DeadLetterConfig>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct DeadLetterConfig {
+    /// Of a queue; empty takes it away.
+    pub target_arn: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -197,6 +205,7 @@ pub struct FunctionConfiguration {
     pub snap_start: SnapStart,
     pub logging_config: LoggingConfig,
     pub layers: Option<Vec<Layer>>,
+    pub dead_letter_config: Option<DeadLetterConfig>,
 }
 
 #[derive(Debug, Serialize)]
@@ -462,5 +471,5 @@ pub struct RuntimeManagementConfig {
 pub struct InvokeOutput {
     pub function_error: Option<&'static str>,
     pub log_result: Option<String>,
-    pub executed_version: String,
+    pub executed_version: Option<String>,
 }

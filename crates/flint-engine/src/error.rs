@@ -35,6 +35,8 @@ pub enum Error {
     BadPayload(String),
     #[error("Request must be smaller than {limit} bytes for the InvokeFunction operation")]
     PayloadTooLarge { limit: usize },
+    #[error("{found} byte payload is too large for the Event invocation type (limit {limit} bytes)")]
+    EventTooLarge { found: usize, limit: usize },
     #[error("Rate Exceeded.")]
     TooManyRequests { reason: &'static str },
     /// In the reference's words.
@@ -75,7 +77,9 @@ impl From<Error> for Fault {
             Error::StaleRevision => user(Fault::client(412, "PreconditionFailedException", message)),
             Error::NotServed(what) => Fault::not_served(what),
             Error::BadPayload(_) => user(Fault::client(400, "InvalidRequestContentException", message)),
-            Error::PayloadTooLarge { .. } => user(Fault::client(413, "RequestTooLargeException", message)),
+            Error::PayloadTooLarge { .. } | Error::EventTooLarge { .. } => {
+                user(Fault::client(413, "RequestTooLargeException", message))
+            }
             Error::TooManyRequests { reason } => {
                 user(Fault::throttle("TooManyRequestsException", message)).with_field("Reason", Doc::from(reason))
             }

@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub logging: Logging,
     /// Lowest first. A layer version that is deleted lives on in the functions that use it.
     pub layers: Vec<LayerUse>,
+    /// ARN of the queue for events that nobody waits for and that failed for good.
+    pub dead_letter: Option<String>,
 }
 
 /// A layer version as a function uses it.
@@ -273,6 +275,10 @@ impl Function {
                 let shown = |layer: &LayerUse| api::Layer { arn: layer.arn.clone(), code_size: layer.package.size };
                 config.layers.iter().map(shown).collect()
             }),
+            dead_letter_config: config
+                .dead_letter
+                .clone()
+                .map(|target| api::DeadLetterConfig { target_arn: Some(target) }),
         }
     }
 }

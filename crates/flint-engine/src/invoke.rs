@@ -25,6 +25,9 @@ mod streaming;
 /// Bytes of a synchronous event: 6 MiB and room for the envelope (Lambda quotas, "Invocation payload").
 pub(crate) const MAX_PAYLOAD: usize = 6_291_556;
 
+/// Bytes of an event that nobody waits for (Lambda quotas, "Invocation payload", asynchronous: 1 MB).
+pub(crate) const MAX_EVENT: usize = 1 << 20;
+
 /// Bytes of a client context as sent, in base64 (API reference, `Invoke`: `ClientContext`).
 const MAX_CLIENT_CONTEXT: usize = 3_583;
 
@@ -99,11 +102,24 @@ impl Invoker for Handle {
             arn: live.name().arn(place).to_string(),
             version: runnable.pool.spec.version.to_string(),
             timeout: runnable.function.config.timeout(),
-            dead_letter: None,
+            dead_letter: runnable.function.config.dead_letter.clone(),
             recursion_allowed: live.head.recursion_allowed,
             reserved_concurrency: live.head.reserved.and_then(|n| u32::try_from(n).ok()),
         })
     }
+}
+
+/// Whether `invocation` could be run later, so that nothing is accepted that nobody could ever run.
+///
+/// Errors: as `Invoke` says them at once.
+pub(crate) fn check_event(engine: &Engine, place: &Place, invocation: &Invocation) -> Result<(), Error> {
+    engine.registry.find_version(place, &invocation.function, || 1.0)?;
+    if invocation.payload.len() > MAX_EVENT {
+        return Err(Error::EventTooLarge { found: invocation.payload.len(), limit: MAX_EVENT });
+    }
+    check_payload(&invocation.payload)?;
+    invocation.client_context.as_deref().map(decode_client_context).transpose()?;
+    Ok(())
 }
 
 impl Run {

@@ -55,6 +55,8 @@ struct VersionRecord {
     system_log_level: Option<String>,
     #[serde(default)]
     layers: Vec<LayerUseRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dead_letter: Option<String>,
     code_sha256: String,
     code_size: u64,
     modified_ms: i64,
@@ -238,6 +240,7 @@ impl VersionRecord {
             application_log_level: config.logging.application_level.map(|level| level.name().to_owned()),
             system_log_level: config.logging.system_level.map(|level| level.name().to_owned()),
             layers: config.layers.into_iter().map(LayerUseRecord::from).collect(),
+            dead_letter: config.dead_letter,
             code_sha256: package.sha256,
             code_size: package.size,
             modified_ms: modified.as_millis(),
@@ -274,6 +277,7 @@ impl VersionRecord {
                     system_level: level(record.system_log_level.as_deref()),
                 },
                 layers: record.layers.into_iter().map(LayerUse::from).collect(),
+                dead_letter: record.dead_letter,
             },
             package: Package { sha256: record.code_sha256, size: record.code_size },
             modified: Timestamp::from_millis(record.modified_ms),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use flint_model::arn::is_role_arn;
 use flint_runtime::{Kind, LogFormat, LogLevel, Logging, Resolved};
 
-use crate::api::{LoggingConfig, Settings};
+use crate::api::{DeadLetterConfig, LoggingConfig, Settings};
 use crate::error::Error;
 use crate::function::Config;
 use crate::variables::Variables;
@@ -83,6 +83,7 @@ pub(crate) fn new_config(settings: Settings, ceilings: &Ceilings) -> Result<Conf
         log_group: None,
         logging: Logging::default(),
         layers: Vec::new(),
+        dead_letter: None,
     };
     apply(empty, settings, ceilings)
 }
@@ -117,9 +118,26 @@ pub(crate) fn apply(mut config: Config, settings: Settings, ceilings: &Ceilings)
         config.logging = parse_logging(&logging)?;
         config.log_group = logging.log_group;
     }
+    if let Some(target) = settings.dead_letter_config {
+        config.dead_letter = parse_dead_letter(target)?;
+    }
     check(&config)?;
     check_ceilings(&config, ceilings)?;
     Ok(config)
+}
+
+/// A standard queue of the function's own place, or none. Topics are not served.
+///
+/// Reference: Lambda Developer Guide, "Adding a dead-letter queue".
+fn parse_dead_letter(config: DeadLetterConfig) -> Result<Option<String>, Error> {
+    let Some(text) = config.target_arn.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let invalid = |why: &str| Error::InvalidParameter(format!("The dead-letter target {text} is invalid: {why}"));
+    let arn: flint_model::Arn = text.parse().map_err(|_| invalid("the ARN of a standard queue is expected"))?;
+    match arn.service.as_str() {
+        "sqs" if arn.resource.ends_with(".fifo") => Err(invalid("a standard queue is expected, this one is FIFO")),
+        "sqs" => Ok(Some(text)),
+        other => Err(Error::NotServed(format!("lambda: DeadLetterConfig.TargetArn of {other}"))),
+    }
 }
 
 /// Levels belong to the JSON format only (API reference, `LoggingConfig`).
@@ -312,6 +330,15 @@ mod tests {
         check(Settings { timeout: Some(0), ..settings() }, "'timeout'");
         check(Settings { timeout: Some(901), ..settings() }, "'timeout'");
         check(Settings { memory_size: Some(127), ..settings() }, "'memorySize'");
+        let dead = |arn: &str| Settings {
+            dead_letter_config: Some(DeadLetterConfig { target_arn: Some(arn.to_owned()) }),
+            ..settings()
+        };
+        check(dead("arn:aws:sqs:us-east-1:000000000000:q"), "");
+        check(dead(""), "");
+        check(dead("arn:aws:sqs:us-east-1:000000000000:q.fifo"), "standard queue");
+        check(dead("arn:aws:sns:us-east-1:000000000000:t"), "not served: lambda: DeadLetterConfig.TargetArn of sns");
+        check(dead("queue"), "standard queue");
         check(with_variable("OK_NAME", "v"), "");
         check(with_variable("1BAD", "v"), "must match");
         check(with_variable("AWS_REGION", "v"), "Reserved keys used in this request: AWS_REGION");

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use flint_kit::{Body, Ctx, Doc, Fault, Input, Invocation, InvokeMode, Invoker, OperationSpec, Output, Service};
-use flint_model::Lineage;
+use flint_kit::{
+    AsyncInvoker, Body, Ctx, Doc, Fault, Input, Invocation, InvokeMode, Invoker, OperationSpec, Output, Service,
+};
+use flint_model::{FunctionRef, Lineage, Qualifier};
 
 use crate::api;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::invoke::{Handle, MAX_PAYLOAD};
+use crate::invoke::{Handle, MAX_PAYLOAD, check_event};
 use crate::ops;
 
 impl Engine {
-    /// The Lambda API.
-    pub fn service(self: &Arc<Self>) -> Arc<dyn Service> {
-        Arc::new(Lambda { engine: self.clone(), invoker: self.invoker() })
+    /// The Lambda API, without what another room serves of it; `events` takes the events that nobody waits for.
+    pub fn service(self: &Arc<Self>, events: Arc<dyn AsyncInvoker>) -> Arc<dyn Service> {
+        Arc::new(Lambda { engine: self.clone(), invoker: self.invoker(), events })
     }
 
     /// The port through which other rooms run functions.
@@ -30,6 +32,7 @@ impl Engine {
 struct Lambda {
     engine: Arc<Engine>,
     invoker: Arc<dyn Invoker>,
+    events: Arc<dyn AsyncInvoker>,
 }
 
 macro_rules! operations {
@@ -107,7 +110,7 @@ impl Service for Lambda {
             "UpdateFunctionConfiguration" => {
                 Output::render(&ops::update::update_function_configuration(engine, ctx, input.parse()?).await?)
             }
-            "DeleteFunction" => no_content(ops::delete::delete_function(engine, ctx, input.parse()?).await?),
+            "DeleteFunction" => self.delete_function(ctx, input.parse()?).await,
             "GetFunction" => Output::render(&ops::read::get_function(engine, ctx, &input.parse()?)?),
             "GetFunctionConfiguration" => {
                 Output::render(&ops::read::get_function_configuration(engine, ctx, &input.parse()?)?)
@@ -118,7 +121,7 @@ impl Service for Lambda {
             "CreateAlias" => created(&ops::alias::create_alias(engine, ctx, input.parse()?).await?),
             "UpdateAlias" => Output::render(&ops::alias::update_alias(engine, ctx, input.parse()?).await?),
             "GetAlias" => Output::render(&ops::alias::get_alias(engine, ctx, &input.parse()?)?),
-            "DeleteAlias" => no_content(ops::alias::delete_alias(engine, ctx, &input.parse()?).await?),
+            "DeleteAlias" => self.delete_alias(ctx, &input.parse()?).await,
             "ListAliases" => Output::render(&ops::alias::list_aliases(engine, ctx, &input.parse()?)?),
             _ => self.call_settings(ctx, operation, input).await,
         }
@@ -168,13 +171,30 @@ impl Lambda {
         }
     }
 
+    async fn delete_function(&self, ctx: &Ctx, input: api::FunctionInput) -> Result<Output, Fault> {
+        let named = ops::function_ref(&input.function_name, input.qualifier.as_deref())?;
+        ops::delete::delete_function(&self.engine, ctx, input).await?;
+        self.events.forget(&ctx.place, &named).await?;
+        no_content(())
+    }
+
+    async fn delete_alias(&self, ctx: &Ctx, input: &api::AliasInput) -> Result<Output, Fault> {
+        let named = ops::function_ref(&input.function_name, None)?;
+        let alias = FunctionRef { qualifier: Some(Qualifier::Alias(input.name.clone())), ..named };
+        ops::alias::delete_alias(&self.engine, ctx, input).await?;
+        self.events.forget(&ctx.place, &alias).await?;
+        no_content(())
+    }
+
     async fn invoke(&self, ctx: &Ctx, mut input: Input, streaming: bool) -> Result<Output, Fault> {
         let body = input.body.take().unwrap_or_default();
         let request: api::InvokeInput = input.parse()?;
         let function = ops::function_ref(&request.function_name, request.qualifier.as_deref())?;
+        let event = request.invocation_type.as_deref() == Some("Event") && !streaming;
         let mode = match request.invocation_type.as_deref() {
             None | Some("RequestResponse") if streaming => InvokeMode::Streaming,
             None | Some("RequestResponse") => InvokeMode::RequestResponse,
+            Some("Event") if event => InvokeMode::RequestResponse,
             Some("DryRun") => InvokeMode::DryRun,
             Some(other) => return Err(Fault::not_served(format_args!("lambda.Invoke: InvocationType={other}"))),
         };
@@ -187,11 +207,16 @@ impl Lambda {
             tail: request.log_type.as_deref() == Some("Tail"),
             lineage: lineage(ctx),
         };
+        if event {
+            check_event(&self.engine, &ctx.place, &invocation)?;
+            self.events.accept(ctx, invocation).await?;
+            return Ok(Output { status: Some(202), body: Some(Body::empty()), ..Output::empty() });
+        }
         let outcome = self.invoker.invoke(ctx, invocation).await?;
         let members = api::InvokeOutput {
             function_error: outcome.function_error,
             log_result: outcome.tail.map(|tail| BASE64_STANDARD.encode(tail)),
-            executed_version: outcome.executed_version.to_string(),
+            executed_version: Some(outcome.executed_version.to_string()),
         };
         let mut output = Output::render(&members)?;
         output.status = Some(outcome.status);

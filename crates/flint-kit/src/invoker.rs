@@ -76,6 +76,11 @@ pub trait AsyncInvoker: Send + Sync + Debug {
     ///
     /// Errors: `ServiceException` (503) where nothing can be stored now.
     async fn accept(&self, ctx: &Ctx, invocation: Invocation) -> Result<(), Fault>;
+
+    /// `function` (with a qualifier: that version or alias of it) was deleted: what was configured for its events is, too.
+    ///
+    /// Errors: as [`AsyncInvoker::accept`].
+    async fn forget(&self, place: &Place, function: &FunctionRef) -> Result<(), Fault>;
 }
 
 /// Runs functions. `flint-engine` implements it.

@@ -37,6 +37,8 @@ pub enum Error {
     Observe(#[from] flint_observe::Error),
     #[error(transparent)]
     Engine(#[from] flint_engine::Error),
+    #[error(transparent)]
+    Delivery(#[from] flint_delivery::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the store stopped ({0}): nothing more is acknowledged; start again to recover from the log")]

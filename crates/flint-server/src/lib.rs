@@ -2,7 +2,7 @@
 //!
 //! Only this room binds the host's sockets, drops privileges and puts the other rooms together. Reading order:
 //! [`options`], [`run`] (the life of the process), `data` (the data directory), `privilege`, `services` (the one list
-//! of services), `operator` (Flint's own API), [`backup`].
+//! of services), `operator` (Flint's own API), `load` (how busy the processors are), [`backup`].
 
 pub mod backup;
 mod data;
@@ -10,6 +10,7 @@ mod error;
 pub mod holder;
 pub mod host;
 mod keys;
+mod load;
 mod operator;
 pub mod options;
 mod privilege;

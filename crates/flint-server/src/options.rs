@@ -40,6 +40,8 @@ pub struct Options {
     pub memory_budget_mb: Option<u64>,
     /// Invocations that an account may have in flight.
     pub concurrency: u64,
+    /// Invocations at once for events that nobody waits for; `None`: as many as the processors have time for.
+    pub background: Option<usize>,
     /// The most that a function may ask for.
     pub ceilings: Ceilings,
     /// Exactly the CPU time that goes with a function's memory, after its init.
@@ -98,6 +100,7 @@ impl Options {
             plain_http: false,
             memory_budget_mb: None,
             concurrency: 1_000,
+            background: None,
             ceilings: Ceilings::default(),
             parity: false,
             idle_timeout: Duration::from_secs(600),

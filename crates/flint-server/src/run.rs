@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flint_base::{Clock, SystemClock};
+use flint_delivery::{Bounds, Delivery};
 use flint_engine::{Engine, Parts};
 use flint_iam::{KeyRing, KeyVault, MasterKey, Sessions};
 use flint_observe::Observe;
@@ -25,7 +26,7 @@ use crate::error::Error;
 use crate::keys::AllKeys;
 use crate::operator::Operator;
 use crate::options::{DEFAULT_USER, Mode, Options};
-use crate::{privilege, runtimes, services};
+use crate::{load, privilege, runtimes, services};
 
 /// How long calls in flight may take to end after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -160,6 +161,21 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     };
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
+    let delivery = Delivery::open(
+        flint_delivery::Parts {
+            store: store.clone(),
+            clock: clock.clone(),
+            invoker: engine.invoker(),
+            targets: Vec::new(),
+            load: options.background.is_none().then(load::probe),
+        },
+        delivery_options(&options),
+    )
+    .await?;
+    let moving = tokio::spawn({
+        let delivery = delivery.clone();
+        async move { delivery.run().await }
+    });
 
     let operator = Operator {
         engine: engine.clone(),
@@ -169,7 +185,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         clock: clock.clone(),
         stage,
     };
-    let switchboard = services::switchboard(&engine, &observe, &store, sessions, operator);
+    let switchboard = services::switchboard(&engine, &delivery, &observe, &store, sessions, operator);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
     let front = Front::new(FrontOptions {
@@ -199,11 +215,18 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     };
     if result.is_ok() {
         let _ = stop.send(());
+        // Together with the calls that somebody waits for, which may wait for such an event's function to be free.
+        let draining = tokio::spawn({
+            let delivery = delivery.clone();
+            async move { delivery.drain(DRAIN).await }
+        });
         if tokio::time::timeout(DRAIN, serving).await.is_err() {
             tracing::warn!("calls were still in flight when the drain time was over");
         }
+        let _ = draining.await;
         engine.drain().await;
     }
+    moving.abort();
     loops.abort();
     let _ = tokio::task::spawn_blocking(move || observe.close()).await;
     if result.is_ok() {
@@ -272,6 +295,15 @@ fn engine_options(options: &Options) -> flint_engine::Options {
             Mode::Dev => Match::Nearest,
         },
     }
+}
+
+fn delivery_options(options: &Options) -> flint_delivery::Options {
+    let account = usize::try_from(options.concurrency).unwrap_or(usize::MAX);
+    let background = match options.background {
+        Some(n) => Bounds { least: n, most: n },
+        None => Bounds { least: load::processors(), most: account },
+    };
+    flint_delivery::Options { background }
 }
 
 fn gate(options: &Options, keys: AllKeys) -> Gate {

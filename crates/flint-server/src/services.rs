@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flint_delivery::Delivery;
 use flint_engine::Engine;
 use flint_iam::{OwnerAuthorizer, Sessions};
 use flint_kit::{Doc, Service, Switchboard};
@@ -13,13 +14,15 @@ use crate::operator::Operator;
 /// Everything that can be called. A new service is one line here.
 pub(crate) fn switchboard(
     engine: &Arc<Engine>,
+    delivery: &Delivery,
     observe: &Arc<Observe>,
     store: &Arc<dyn Store>,
     sessions: Sessions,
     operator: Operator,
 ) -> Arc<Switchboard> {
     let services: Vec<Arc<dyn Service>> = vec![
-        engine.service(),
+        engine.service(delivery.async_invoker()),
+        delivery.service(),
         observe.service(),
         flint_bus::service(),
         flint_iam::iam::service(store.clone()),

@@ -234,6 +234,10 @@ pub(crate) struct ServerFlags {
     #[arg(long, env = "FLINT_CONCURRENCY", value_name = "N", hide_env_values = true)]
     pub concurrency: Option<u64>,
 
+    /// Invocations at once for events that nobody waits for [default: as many as the processors have time for]
+    #[arg(long, env = "FLINT_BACKGROUND", value_name = "N", value_parser = clap::value_parser!(u64).range(1..), hide_env_values = true)]
+    pub background: Option<u64>,
+
     /// Most memory that one function may ask for [default: 10240]
     #[arg(long, env = "FLINT_MAX_MEMORY", value_name = "SIZE", value_parser = values::megabytes, hide_env_values = true)]
     pub max_memory: Option<u64>,
@@ -419,6 +423,10 @@ pub(crate) struct Invoke {
     /// Send the event that was last given to this function with -p
     #[arg(long, conflicts_with = "payload")]
     pub again: bool,
+
+    /// Hand the event over and do not wait: it is kept, run in its turn, and retried if the function fails
+    #[arg(long = "async", conflicts_with_all = ["stream", "tail", "output"])]
+    pub asynchronous: bool,
 
     /// Print the answer as the function writes it (response streaming)
     #[arg(long, conflicts_with_all = ["output", "json"])]

@@ -206,10 +206,17 @@ impl Client {
 
     /// `Invoke` with `RequestResponse`. A function that fails is not an `Err`: see [`Invoked::function_error`].
     pub async fn invoke(&self, name: &str, payload: Bytes, tail: LogTail) -> Result<Invoked, Error> {
-        let mut headers = vec![
-            ("content-type", "application/octet-stream".to_owned()),
-            ("x-amz-invocation-type", "RequestResponse".to_owned()),
-        ];
+        self.call(name, payload, "RequestResponse", tail).await
+    }
+
+    /// `Invoke` with the type `Event`: the answer says that the event is kept, and under which id.
+    pub async fn invoke_event(&self, name: &str, payload: Bytes) -> Result<Invoked, Error> {
+        self.call(name, payload, "Event", LogTail::None).await
+    }
+
+    async fn call(&self, name: &str, payload: Bytes, kind: &str, tail: LogTail) -> Result<Invoked, Error> {
+        let mut headers =
+            vec![("content-type", "application/octet-stream".to_owned()), ("x-amz-invocation-type", kind.to_owned())];
         if tail == LogTail::Tail {
             headers.push(("x-amz-log-type", "Tail".to_owned()));
         }

@@ -44,6 +44,7 @@ fn function(name: &str, version: Option<u64>) -> Function {
             log_group: None,
             logging: Logging::default(),
             layers: vec![LayerUse { arn: "a".into(), package: Package { sha256: "11".repeat(32), size: 1 } }],
+            dead_letter: Some("arn:aws:sqs:us-east-1:000000000000:dead".into()),
         },
         package: Package { sha256: "00".repeat(32), size: 7 },
         modified: Timestamp::from_millis(5),

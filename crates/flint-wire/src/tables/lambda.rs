@@ -41,7 +41,14 @@ static OPERATIONS: &[OperationModel] = &[
     },
     OperationModel::known("CreateCapacityProvider", "POST", "/2025-11-30/capacity-providers", 202, 69905067),
     OperationModel::known("CreateCodeSigningConfig", "POST", "/2020-04-22/code-signing-configs", 201, 69905067),
-    OperationModel::known("CreateEventSourceMapping", "POST", "/2015-03-31/event-source-mappings", 202, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_CREATE_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("CreateEventSourceMapping", "POST", "/2015-03-31/event-source-mappings", 202, 69905067)
+    },
     OperationModel {
         shapes: Some(Shapes {
             input: &S_CREATE_FUNCTION_REQUEST,
@@ -82,13 +89,20 @@ static OPERATIONS: &[OperationModel] = &[
         202,
         69905067,
     ),
-    OperationModel::known(
-        "DeleteEventSourceMapping",
-        "DELETE",
-        "/2015-03-31/event-source-mappings/{UUID}",
-        202,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_DELETE_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "DeleteEventSourceMapping",
+            "DELETE",
+            "/2015-03-31/event-source-mappings/{UUID}",
+            202,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes {
             input: &S_DELETE_FUNCTION_REQUEST,
@@ -114,13 +128,20 @@ static OPERATIONS: &[OperationModel] = &[
             69905067,
         )
     },
-    OperationModel::known(
-        "DeleteFunctionEventInvokeConfig",
-        "DELETE",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        204,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &UNIT,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "DeleteFunctionEventInvokeConfig",
+            "DELETE",
+            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            204,
+            69905067,
+        )
+    },
     OperationModel::known(
         "DeleteFunctionUrlConfig",
         "DELETE",
@@ -193,7 +214,20 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("GetEventSourceMapping", "GET", "/2015-03-31/event-source-mappings/{UUID}", 200, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetEventSourceMapping",
+            "GET",
+            "/2015-03-31/event-source-mappings/{UUID}",
+            200,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes { input: &S_GET_FUNCTION_REQUEST, output: &S_GET_FUNCTION_RESPONSE, result_wrapper: "" }),
         ..OperationModel::known("GetFunction", "GET", "/2015-03-31/functions/{FunctionName}", 200, 69905067)
@@ -240,13 +274,20 @@ static OPERATIONS: &[OperationModel] = &[
             69905067,
         )
     },
-    OperationModel::known(
-        "GetFunctionEventInvokeConfig",
-        "GET",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "GetFunctionEventInvokeConfig",
+            "GET",
+            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            200,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes {
             input: &S_GET_FUNCTION_RECURSION_CONFIG_REQUEST,
@@ -353,14 +394,28 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("ListEventSourceMappings", "GET", "/2015-03-31/event-source-mappings", 200, 69905067),
-    OperationModel::known(
-        "ListFunctionEventInvokeConfigs",
-        "GET",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST,
+            output: &S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("ListEventSourceMappings", "GET", "/2015-03-31/event-source-mappings", 200, 69905067)
+    },
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST,
+            output: &S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "ListFunctionEventInvokeConfigs",
+            "GET",
+            "/2019-09-25/functions/{FunctionName}/event-invoke-config/list",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known("ListFunctionUrlConfigs", "GET", "/2021-10-31/functions/{FunctionName}/urls", 200, 69905067),
     OperationModel::known(
         "ListFunctionVersionsByCapacityProvider",
@@ -467,13 +522,20 @@ static OPERATIONS: &[OperationModel] = &[
             69905067,
         )
     },
-    OperationModel::known(
-        "PutFunctionEventInvokeConfig",
-        "PUT",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "PutFunctionEventInvokeConfig",
+            "PUT",
+            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            200,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes {
             input: &S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST,
@@ -591,7 +653,20 @@ static OPERATIONS: &[OperationModel] = &[
         200,
         69905067,
     ),
-    OperationModel::known("UpdateEventSourceMapping", "PUT", "/2015-03-31/event-source-mappings/{UUID}", 202, 69905067),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST,
+            output: &S_EVENT_SOURCE_MAPPING_CONFIGURATION,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "UpdateEventSourceMapping",
+            "PUT",
+            "/2015-03-31/event-source-mappings/{UUID}",
+            202,
+            69905067,
+        )
+    },
     OperationModel {
         shapes: Some(Shapes {
             input: &S_UPDATE_FUNCTION_CODE_REQUEST,
@@ -614,13 +689,20 @@ static OPERATIONS: &[OperationModel] = &[
             69905067,
         )
     },
-    OperationModel::known(
-        "UpdateFunctionEventInvokeConfig",
-        "POST",
-        "/2019-09-25/functions/{FunctionName}/event-invoke-config",
-        200,
-        69905067,
-    ),
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST,
+            output: &S_FUNCTION_EVENT_INVOKE_CONFIG,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known(
+            "UpdateFunctionEventInvokeConfig",
+            "POST",
+            "/2019-09-25/functions/{FunctionName}/event-invoke-config",
+            200,
+            69905067,
+        )
+    },
     OperationModel::known("UpdateFunctionUrlConfig", "PUT", "/2021-10-31/functions/{FunctionName}/url", 200, 69905067),
 ];
 
@@ -720,6 +802,7 @@ static ERRORS: &[ErrorModel] = &[
     ErrorModel { code: "RecursiveInvocationException", query_code: "", message: "Message", typed: true, headers: &[] },
     ErrorModel { code: "RequestTooLargeException", query_code: "", message: "message", typed: true, headers: &[] },
     ErrorModel { code: "ResourceConflictException", query_code: "", message: "message", typed: true, headers: &[] },
+    ErrorModel { code: "ResourceInUseException", query_code: "", message: "Message", typed: true, headers: &[] },
     ErrorModel { code: "ResourceNotFoundException", query_code: "", message: "Message", typed: true, headers: &[] },
     ErrorModel { code: "ResourceNotReadyException", query_code: "", message: "message", typed: true, headers: &[] },
     ErrorModel { code: "RuntimeAliasDeletedException", query_code: "", message: "message", typed: true, headers: &[] },
@@ -855,6 +938,17 @@ static S_ALIAS_ROUTING_CONFIGURATION: Shape = Shape::new(
     )]),
 );
 
+static S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG: Shape = Shape::new(
+    "AmazonManagedKafkaEventSourceConfig",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("ConsumerGroupId", "ConsumerGroupId", &S_URI) },
+        Member {
+            served: false,
+            ..Member::new("SchemaRegistryConfig", "SchemaRegistryConfig", &S_KAFKA_SCHEMA_REGISTRY_CONFIG)
+        },
+    ]),
+);
+
 static S_APPLICATION_LOG_LEVEL: Shape = Shape {
     one_of: &["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"],
     ..Shape::new("ApplicationLogLevel", Kind::Text)
@@ -876,6 +970,10 @@ static S_ARN: Shape = Shape {
     ),
     ..Shape::new("Arn", Kind::Text)
 };
+
+static S_BATCH_SIZE: Shape = Shape { min: Some(1), max: Some(10000), ..Shape::new("BatchSize", Kind::Integer) };
+
+static S_BISECT_BATCH_ON_FUNCTION_ERROR: Shape = Shape::new("BisectBatchOnFunctionError", Kind::Boolean);
 
 static S_BLOB: Shape = Shape { sensitive: true, ..Shape::new("Blob", Kind::Blob) };
 
@@ -910,6 +1008,13 @@ static S_CODE_SIGNING_CONFIG_ARN: Shape = Shape {
         "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:code-signing-config:csc-[a-z0-9]{17}",
     ),
     ..Shape::new("CodeSigningConfigArn", Kind::Text)
+};
+
+static S_COLLECTION_NAME: Shape = Shape {
+    min: Some(1),
+    max: Some(57),
+    pattern: Some("(^(?!(system\\x2e)))(^[_a-zA-Z0-9])([^$]*)"),
+    ..Shape::new("CollectionName", Kind::Text)
 };
 
 static S_COMPATIBLE_ARCHITECTURES: Shape = Shape {
@@ -947,6 +1052,101 @@ static S_CREATE_ALIAS_REQUEST: Shape = Shape::new(
         },
         Member { required: true, ..Member::new("Name", "Name", &S_ALIAS) },
         Member::new("RoutingConfig", "RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+    ]),
+);
+
+static S_CREATE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape::new(
+    "CreateEventSourceMappingRequest",
+    Kind::Structure(&[
+        Member {
+            served: false,
+            ..Member::new(
+                "AmazonManagedKafkaEventSourceConfig",
+                "AmazonManagedKafkaEventSourceConfig",
+                &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            )
+        },
+        Member::new("BatchSize", "BatchSize", &S_BATCH_SIZE),
+        Member {
+            served: false,
+            ..Member::new("BisectBatchOnFunctionError", "BisectBatchOnFunctionError", &S_BISECT_BATCH_ON_FUNCTION_ERROR)
+        },
+        Member { served: false, ..Member::new("DestinationConfig", "DestinationConfig", &S_DESTINATION_CONFIG) },
+        Member {
+            served: false,
+            ..Member::new(
+                "DocumentDBEventSourceConfig",
+                "DocumentDBEventSourceConfig",
+                &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+            )
+        },
+        Member::new("Enabled", "Enabled", &S_ENABLED),
+        Member::new("EventSourceArn", "EventSourceArn", &S_ARN),
+        Member::new("FilterCriteria", "FilterCriteria", &S_FILTER_CRITERIA),
+        Member { required: true, ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME) },
+        Member::new("FunctionResponseTypes", "FunctionResponseTypes", &S_FUNCTION_RESPONSE_TYPE_LIST),
+        Member { served: false, ..Member::new("KMSKeyArn", "KMSKeyArn", &S_KMS_KEY_ARN) },
+        Member {
+            served: false,
+            ..Member::new("LoggingConfig", "LoggingConfig", &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG)
+        },
+        Member::new(
+            "MaximumBatchingWindowInSeconds",
+            "MaximumBatchingWindowInSeconds",
+            &S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+        ),
+        Member {
+            served: false,
+            ..Member::new("MaximumRecordAgeInSeconds", "MaximumRecordAgeInSeconds", &S_MAXIMUM_RECORD_AGE_IN_SECONDS)
+        },
+        Member {
+            served: false,
+            ..Member::new(
+                "MaximumRetryAttempts",
+                "MaximumRetryAttempts",
+                &S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+            )
+        },
+        Member {
+            served: false,
+            ..Member::new("MetricsConfig", "MetricsConfig", &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG)
+        },
+        Member {
+            served: false,
+            accepts: &["1"],
+            ..Member::new("ParallelizationFactor", "ParallelizationFactor", &S_PARALLELIZATION_FACTOR)
+        },
+        Member {
+            served: false,
+            ..Member::new("ProvisionedPollerConfig", "ProvisionedPollerConfig", &S_PROVISIONED_POLLER_CONFIG)
+        },
+        Member { served: false, ..Member::new("Queues", "Queues", &S_QUEUES) },
+        Member::new("ScalingConfig", "ScalingConfig", &S_SCALING_CONFIG),
+        Member {
+            served: false,
+            ..Member::new("SelfManagedEventSource", "SelfManagedEventSource", &S_SELF_MANAGED_EVENT_SOURCE)
+        },
+        Member {
+            served: false,
+            ..Member::new(
+                "SelfManagedKafkaEventSourceConfig",
+                "SelfManagedKafkaEventSourceConfig",
+                &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            )
+        },
+        Member {
+            served: false,
+            ..Member::new("SourceAccessConfigurations", "SourceAccessConfigurations", &S_SOURCE_ACCESS_CONFIGURATIONS)
+        },
+        Member { served: false, ..Member::new("StartingPosition", "StartingPosition", &S_EVENT_SOURCE_POSITION) },
+        Member { served: false, ..Member::new("StartingPositionTimestamp", "StartingPositionTimestamp", &S_DATE) },
+        Member::new("Tags", "Tags", &S_TAGS),
+        Member { served: false, ..Member::new("Topics", "Topics", &S_TOPICS) },
+        Member {
+            served: false,
+            accepts: &["0"],
+            ..Member::new("TumblingWindowInSeconds", "TumblingWindowInSeconds", &S_TUMBLING_WINDOW_IN_SECONDS)
+        },
     ]),
 );
 
@@ -996,10 +1196,13 @@ static S_CREATE_FUNCTION_REQUEST: Shape = Shape::new(
     ]),
 );
 
-static S_DEAD_LETTER_CONFIG: Shape = Shape::new(
-    "DeadLetterConfig",
-    Kind::Structure(&[Member { served: false, ..Member::new("TargetArn", "TargetArn", &S_RESOURCE_ARN) }]),
-);
+static S_DATABASE_NAME: Shape =
+    Shape { min: Some(1), max: Some(63), pattern: Some("[^ /\\.$\\x22]*"), ..Shape::new("DatabaseName", Kind::Text) };
+
+static S_DATE: Shape = Shape::new("Date", Kind::Timestamp);
+
+static S_DEAD_LETTER_CONFIG: Shape =
+    Shape::new("DeadLetterConfig", Kind::Structure(&[Member::new("TargetArn", "TargetArn", &S_RESOURCE_ARN)]));
 
 static S_DELETE_ALIAS_REQUEST: Shape = Shape::new(
     "DeleteAliasRequest",
@@ -1009,6 +1212,11 @@ static S_DELETE_ALIAS_REQUEST: Shape = Shape::new(
     ]),
 );
 
+static S_DELETE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape::new(
+    "DeleteEventSourceMappingRequest",
+    Kind::Structure(&[Member { place: Place::Uri, required: true, ..Member::new("UUID", "UUID", &S_UUID_STRING) }]),
+);
+
 static S_DELETE_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
     "DeleteFunctionConcurrencyRequest",
     Kind::Structure(&[Member {
@@ -1016,6 +1224,21 @@ static S_DELETE_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
         required: true,
         ..Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME)
     }]),
+);
+
+static S_DELETE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape::new(
+    "DeleteFunctionEventInvokeConfigRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member {
+            place: Place::Query,
+            ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        },
+    ]),
 );
 
 static S_DELETE_FUNCTION_REQUEST: Shape = Shape::new(
@@ -1052,8 +1275,34 @@ static S_DELETE_LAYER_VERSION_REQUEST: Shape = Shape::new(
 
 static S_DESCRIPTION: Shape = Shape { min: Some(0), max: Some(256), ..Shape::new("Description", Kind::Text) };
 
+static S_DESTINATION_ARN: Shape = Shape {
+    min: Some(0),
+    max: Some(350),
+    pattern: Some(
+        "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)",
+    ),
+    ..Shape::new("DestinationArn", Kind::Text)
+};
+
+static S_DESTINATION_CONFIG: Shape = Shape::new(
+    "DestinationConfig",
+    Kind::Structure(&[
+        Member::new("OnFailure", "OnFailure", &S_ON_FAILURE),
+        Member::new("OnSuccess", "OnSuccess", &S_ON_SUCCESS),
+    ]),
+);
+
 static S_DIRECT_S3_READ: Shape =
     Shape { one_of: &["ENABLED", "DISABLED", "AUTO"], ..Shape::new("DirectS3Read", Kind::Text) };
+
+static S_DOCUMENT_DB_EVENT_SOURCE_CONFIG: Shape = Shape::new(
+    "DocumentDBEventSourceConfig",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("CollectionName", "CollectionName", &S_COLLECTION_NAME) },
+        Member { served: false, ..Member::new("DatabaseName", "DatabaseName", &S_DATABASE_NAME) },
+        Member { served: false, ..Member::new("FullDocument", "FullDocument", &S_FULL_DOCUMENT) },
+    ]),
+);
 
 static S_DURABLE_CONFIG: Shape = Shape::new(
     "DurableConfig",
@@ -1081,6 +1330,42 @@ static S_DURABLE_EXECUTION_NAME: Shape = Shape {
     max: Some(64),
     pattern: Some("[a-zA-Z0-9-_]+"),
     ..Shape::new("DurableExecutionName", Kind::Text)
+};
+
+static S_ENABLED: Shape = Shape::new("Enabled", Kind::Boolean);
+
+static S_END_POINT_TYPE: Shape =
+    Shape { one_of: &["KAFKA_BOOTSTRAP_SERVERS"], ..Shape::new("EndPointType", Kind::Text) };
+
+static S_ENDPOINT: Shape = Shape {
+    min: Some(1),
+    max: Some(300),
+    pattern: Some(
+        "(([a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9\\-]*[a-zA-Z0-9])\\.)*([A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9\\-]*[A-Za-z0-9]):[0-9]{1,5}",
+    ),
+    ..Shape::new("Endpoint", Kind::Text)
+};
+
+static S_ENDPOINT_LISTS: Shape = Shape {
+    min: Some(1),
+    max: Some(10),
+    ..Shape::new("EndpointLists", Kind::List(&Item { shape: &S_ENDPOINT, wire: "member", flattened: false }))
+};
+
+static S_ENDPOINTS: Shape = Shape {
+    min: Some(1),
+    max: Some(2),
+    ..Shape::new(
+        "Endpoints",
+        Kind::Map(&Entries {
+            key: &S_END_POINT_TYPE,
+            value: &S_ENDPOINT_LISTS,
+            wire: "",
+            key_wire: "key",
+            value_wire: "value",
+            flattened: false,
+        }),
+    )
 };
 
 static S_ENVIRONMENT: Shape =
@@ -1134,6 +1419,107 @@ static S_EPHEMERAL_STORAGE: Shape = Shape::new(
 static S_EPHEMERAL_STORAGE_SIZE: Shape =
     Shape { min: Some(512), max: Some(10240), ..Shape::new("EphemeralStorageSize", Kind::Integer) };
 
+static S_EVENT_SOURCE_MAPPING_ARN: Shape = Shape {
+    min: Some(85),
+    max: Some(120),
+    pattern: Some(
+        "arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:\\d{12}:event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+    ),
+    ..Shape::new("EventSourceMappingArn", Kind::Text)
+};
+
+static S_EVENT_SOURCE_MAPPING_CONFIGURATION: Shape = Shape::new(
+    "EventSourceMappingConfiguration",
+    Kind::Structure(&[
+        Member::new(
+            "AmazonManagedKafkaEventSourceConfig",
+            "AmazonManagedKafkaEventSourceConfig",
+            &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new("BatchSize", "BatchSize", &S_BATCH_SIZE),
+        Member::new("BisectBatchOnFunctionError", "BisectBatchOnFunctionError", &S_BISECT_BATCH_ON_FUNCTION_ERROR),
+        Member::new("DestinationConfig", "DestinationConfig", &S_DESTINATION_CONFIG),
+        Member::new("DocumentDBEventSourceConfig", "DocumentDBEventSourceConfig", &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG),
+        Member::new("EventSourceArn", "EventSourceArn", &S_ARN),
+        Member::new("EventSourceMappingArn", "EventSourceMappingArn", &S_EVENT_SOURCE_MAPPING_ARN),
+        Member::new("FilterCriteria", "FilterCriteria", &S_FILTER_CRITERIA),
+        Member::new("FilterCriteriaError", "FilterCriteriaError", &S_FILTER_CRITERIA_ERROR),
+        Member::new("FunctionArn", "FunctionArn", &S_FUNCTION_ARN),
+        Member::new("FunctionResponseTypes", "FunctionResponseTypes", &S_FUNCTION_RESPONSE_TYPE_LIST),
+        Member::new("KMSKeyArn", "KMSKeyArn", &S_KMS_KEY_ARN),
+        Member::new("LastModified", "LastModified", &S_DATE),
+        Member::new("LastProcessingResult", "LastProcessingResult", &S_STRING),
+        Member::new("LoggingConfig", "LoggingConfig", &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG),
+        Member::new(
+            "MaximumBatchingWindowInSeconds",
+            "MaximumBatchingWindowInSeconds",
+            &S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+        ),
+        Member::new("MaximumRecordAgeInSeconds", "MaximumRecordAgeInSeconds", &S_MAXIMUM_RECORD_AGE_IN_SECONDS),
+        Member::new("MaximumRetryAttempts", "MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING),
+        Member::new("MetricsConfig", "MetricsConfig", &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG),
+        Member::new("ParallelizationFactor", "ParallelizationFactor", &S_PARALLELIZATION_FACTOR),
+        Member::new("ProvisionedPollerConfig", "ProvisionedPollerConfig", &S_PROVISIONED_POLLER_CONFIG),
+        Member::new("Queues", "Queues", &S_QUEUES),
+        Member::new("ScalingConfig", "ScalingConfig", &S_SCALING_CONFIG),
+        Member::new("SelfManagedEventSource", "SelfManagedEventSource", &S_SELF_MANAGED_EVENT_SOURCE),
+        Member::new(
+            "SelfManagedKafkaEventSourceConfig",
+            "SelfManagedKafkaEventSourceConfig",
+            &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+        ),
+        Member::new("SourceAccessConfigurations", "SourceAccessConfigurations", &S_SOURCE_ACCESS_CONFIGURATIONS),
+        Member::new("StartingPosition", "StartingPosition", &S_EVENT_SOURCE_POSITION),
+        Member::new("StartingPositionTimestamp", "StartingPositionTimestamp", &S_DATE),
+        Member::new("State", "State", &S_STRING),
+        Member::new("StateTransitionReason", "StateTransitionReason", &S_STRING),
+        Member::new("Topics", "Topics", &S_TOPICS),
+        Member::new("TumblingWindowInSeconds", "TumblingWindowInSeconds", &S_TUMBLING_WINDOW_IN_SECONDS),
+        Member::new("UUID", "UUID", &S_UUID_STRING),
+    ]),
+);
+
+static S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG: Shape = Shape::new(
+    "EventSourceMappingLoggingConfig",
+    Kind::Structure(&[Member {
+        served: false,
+        ..Member::new("SystemLogLevel", "SystemLogLevel", &S_EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL)
+    }]),
+);
+
+static S_EVENT_SOURCE_MAPPING_METRIC: Shape = Shape {
+    one_of: &["EventCount", "ErrorCount", "KafkaMetrics"],
+    ..Shape::new("EventSourceMappingMetric", Kind::Text)
+};
+
+static S_EVENT_SOURCE_MAPPING_METRIC_LIST: Shape = Shape {
+    min: Some(0),
+    max: Some(3),
+    ..Shape::new(
+        "EventSourceMappingMetricList",
+        Kind::List(&Item { shape: &S_EVENT_SOURCE_MAPPING_METRIC, wire: "member", flattened: false }),
+    )
+};
+
+static S_EVENT_SOURCE_MAPPING_METRICS_CONFIG: Shape = Shape::new(
+    "EventSourceMappingMetricsConfig",
+    Kind::Structure(&[Member {
+        served: false,
+        ..Member::new("Metrics", "Metrics", &S_EVENT_SOURCE_MAPPING_METRIC_LIST)
+    }]),
+);
+
+static S_EVENT_SOURCE_MAPPING_SYSTEM_LOG_LEVEL: Shape =
+    Shape { one_of: &["DEBUG", "INFO", "WARN"], ..Shape::new("EventSourceMappingSystemLogLevel", Kind::Text) };
+
+static S_EVENT_SOURCE_MAPPINGS_LIST: Shape = Shape::new(
+    "EventSourceMappingsList",
+    Kind::List(&Item { shape: &S_EVENT_SOURCE_MAPPING_CONFIGURATION, wire: "member", flattened: false }),
+);
+
+static S_EVENT_SOURCE_POSITION: Shape =
+    Shape { one_of: &["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"], ..Shape::new("EventSourcePosition", Kind::Text) };
+
 static S_EXECUTION_ENVIRONMENT_MEMORY_GI_B_PER_V_CPU: Shape =
     Shape { min: Some(2), max: Some(8), ..Shape::new("ExecutionEnvironmentMemoryGiBPerVCpu", Kind::Double) };
 
@@ -1170,6 +1556,39 @@ static S_FILE_SYSTEM_CONFIG_LIST: Shape = Shape {
         Kind::List(&Item { shape: &S_FILE_SYSTEM_CONFIG, wire: "member", flattened: false }),
     )
 };
+
+static S_FILTER: Shape = Shape::new("Filter", Kind::Structure(&[Member::new("Pattern", "Pattern", &S_PATTERN)]));
+
+static S_FILTER_CRITERIA: Shape =
+    Shape::new("FilterCriteria", Kind::Structure(&[Member::new("Filters", "Filters", &S_FILTER_LIST)]));
+
+static S_FILTER_CRITERIA_ERROR: Shape = Shape::new(
+    "FilterCriteriaError",
+    Kind::Structure(&[
+        Member::new("ErrorCode", "ErrorCode", &S_FILTER_CRITERIA_ERROR_CODE),
+        Member::new("Message", "Message", &S_FILTER_CRITERIA_ERROR_MESSAGE),
+    ]),
+);
+
+static S_FILTER_CRITERIA_ERROR_CODE: Shape = Shape {
+    min: Some(10),
+    max: Some(50),
+    pattern: Some("[A-Za-z]+Exception"),
+    ..Shape::new("FilterCriteriaErrorCode", Kind::Text)
+};
+
+static S_FILTER_CRITERIA_ERROR_MESSAGE: Shape = Shape {
+    min: Some(10),
+    max: Some(2048),
+    pattern: Some(".*"),
+    ..Shape::new("FilterCriteriaErrorMessage", Kind::Text)
+};
+
+static S_FILTER_LIST: Shape =
+    Shape::new("FilterList", Kind::List(&Item { shape: &S_FILTER, wire: "member", flattened: false }));
+
+static S_FULL_DOCUMENT: Shape =
+    Shape { one_of: &["UpdateLookup", "Default"], ..Shape::new("FullDocument", Kind::Text) };
 
 static S_FUNCTION_ARN: Shape = Shape {
     min: Some(0),
@@ -1265,6 +1684,22 @@ static S_FUNCTION_CONFIGURATION: Shape = Shape::new(
     ]),
 );
 
+static S_FUNCTION_EVENT_INVOKE_CONFIG: Shape = Shape::new(
+    "FunctionEventInvokeConfig",
+    Kind::Structure(&[
+        Member::new("DestinationConfig", "DestinationConfig", &S_DESTINATION_CONFIG),
+        Member::new("FunctionArn", "FunctionArn", &S_FUNCTION_ARN),
+        Member::new("LastModified", "LastModified", &S_DATE),
+        Member::new("MaximumEventAgeInSeconds", "MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
+        Member::new("MaximumRetryAttempts", "MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS),
+    ]),
+);
+
+static S_FUNCTION_EVENT_INVOKE_CONFIG_LIST: Shape = Shape::new(
+    "FunctionEventInvokeConfigList",
+    Kind::List(&Item { shape: &S_FUNCTION_EVENT_INVOKE_CONFIG, wire: "member", flattened: false }),
+);
+
 static S_FUNCTION_LIST: Shape = Shape::new(
     "FunctionList",
     Kind::List(&Item { shape: &S_FUNCTION_CONFIGURATION, wire: "member", flattened: false }),
@@ -1277,6 +1712,18 @@ static S_FUNCTION_NAME: Shape = Shape {
         "(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?",
     ),
     ..Shape::new("FunctionName", Kind::Text)
+};
+
+static S_FUNCTION_RESPONSE_TYPE: Shape =
+    Shape { one_of: &["ReportBatchItemFailures"], ..Shape::new("FunctionResponseType", Kind::Text) };
+
+static S_FUNCTION_RESPONSE_TYPE_LIST: Shape = Shape {
+    min: Some(0),
+    max: Some(1),
+    ..Shape::new(
+        "FunctionResponseTypeList",
+        Kind::List(&Item { shape: &S_FUNCTION_RESPONSE_TYPE, wire: "member", flattened: false }),
+    )
 };
 
 static S_FUNCTION_RUNTIME_ALIAS: Shape =
@@ -1324,6 +1771,11 @@ static S_GET_ALIAS_REQUEST: Shape = Shape::new(
     ]),
 );
 
+static S_GET_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape::new(
+    "GetEventSourceMappingRequest",
+    Kind::Structure(&[Member { place: Place::Uri, required: true, ..Member::new("UUID", "UUID", &S_UUID_STRING) }]),
+);
+
 static S_GET_FUNCTION_CODE_SIGNING_CONFIG_REQUEST: Shape = Shape::new(
     "GetFunctionCodeSigningConfigRequest",
     Kind::Structure(&[Member {
@@ -1364,6 +1816,21 @@ static S_GET_FUNCTION_CONCURRENCY_RESPONSE: Shape = Shape::new(
 
 static S_GET_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape::new(
     "GetFunctionConfigurationRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member {
+            place: Place::Query,
+            ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        },
+    ]),
+);
+
+static S_GET_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape::new(
+    "GetFunctionEventInvokeConfigRequest",
     Kind::Structure(&[
         Member {
             place: Place::Uri,
@@ -1524,7 +1991,7 @@ static S_INVOCATION_REQUEST: Shape = Shape::new(
         Member {
             place: Place::Header,
             served: false,
-            accepts: &["RequestResponse", "DryRun"],
+            accepts: &["RequestResponse", "DryRun", "Event"],
             ..Member::new("InvocationType", "x-amz-invocation-type", &S_INVOCATION_TYPE)
         },
         Member { place: Place::Header, ..Member::new("LogType", "x-amz-log-type", &S_LOG_TYPE) },
@@ -1621,6 +2088,62 @@ static S_KMS_KEY_ARN: Shape = Shape {
     pattern: Some("(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()"),
     ..Shape::new("KMSKeyArn", Kind::Text)
 };
+
+static S_KAFKA_EVENT_SOURCE_MAPPING_CONSUMPTION_MODE: Shape =
+    Shape { one_of: &["Stream", "Queue"], ..Shape::new("KafkaEventSourceMappingConsumptionMode", Kind::Text) };
+
+static S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG: Shape = Shape::new(
+    "KafkaSchemaRegistryAccessConfig",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("Type", "Type", &S_KAFKA_SCHEMA_REGISTRY_AUTH_TYPE) },
+        Member { served: false, ..Member::new("URI", "URI", &S_ARN) },
+    ]),
+);
+
+static S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG_LIST: Shape = Shape::new(
+    "KafkaSchemaRegistryAccessConfigList",
+    Kind::List(&Item { shape: &S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG, wire: "member", flattened: false }),
+);
+
+static S_KAFKA_SCHEMA_REGISTRY_AUTH_TYPE: Shape = Shape {
+    one_of: &["BASIC_AUTH", "CLIENT_CERTIFICATE_TLS_AUTH", "SERVER_ROOT_CA_CERTIFICATE", "OAUTHBEARER_AUTH"],
+    ..Shape::new("KafkaSchemaRegistryAuthType", Kind::Text)
+};
+
+static S_KAFKA_SCHEMA_REGISTRY_CONFIG: Shape = Shape::new(
+    "KafkaSchemaRegistryConfig",
+    Kind::Structure(&[
+        Member {
+            served: false,
+            ..Member::new("AccessConfigs", "AccessConfigs", &S_KAFKA_SCHEMA_REGISTRY_ACCESS_CONFIG_LIST)
+        },
+        Member {
+            served: false,
+            ..Member::new("EventRecordFormat", "EventRecordFormat", &S_SCHEMA_REGISTRY_EVENT_RECORD_FORMAT)
+        },
+        Member { served: false, ..Member::new("SchemaRegistryURI", "SchemaRegistryURI", &S_SCHEMA_REGISTRY_URI) },
+        Member {
+            served: false,
+            ..Member::new("SchemaValidationConfigs", "SchemaValidationConfigs", &S_KAFKA_SCHEMA_VALIDATION_CONFIG_LIST)
+        },
+    ]),
+);
+
+static S_KAFKA_SCHEMA_VALIDATION_ATTRIBUTE: Shape =
+    Shape { one_of: &["KEY", "VALUE"], ..Shape::new("KafkaSchemaValidationAttribute", Kind::Text) };
+
+static S_KAFKA_SCHEMA_VALIDATION_CONFIG: Shape = Shape::new(
+    "KafkaSchemaValidationConfig",
+    Kind::Structure(&[Member {
+        served: false,
+        ..Member::new("Attribute", "Attribute", &S_KAFKA_SCHEMA_VALIDATION_ATTRIBUTE)
+    }]),
+);
+
+static S_KAFKA_SCHEMA_VALIDATION_CONFIG_LIST: Shape = Shape::new(
+    "KafkaSchemaValidationConfigList",
+    Kind::List(&Item { shape: &S_KAFKA_SCHEMA_VALIDATION_CONFIG, wire: "member", flattened: false }),
+);
 
 static S_LAMBDA_MANAGED_INSTANCES_CAPACITY_PROVIDER_CONFIG: Shape = Shape::new(
     "LambdaManagedInstancesCapacityProviderConfig",
@@ -1831,6 +2354,48 @@ static S_LIST_ALIASES_RESPONSE: Shape = Shape::new(
     ]),
 );
 
+static S_LIST_EVENT_SOURCE_MAPPINGS_REQUEST: Shape = Shape::new(
+    "ListEventSourceMappingsRequest",
+    Kind::Structure(&[
+        Member { place: Place::Query, ..Member::new("EventSourceArn", "EventSourceArn", &S_ARN) },
+        Member { place: Place::Query, ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME) },
+        Member { place: Place::Query, ..Member::new("Marker", "Marker", &S_STRING) },
+        Member { place: Place::Query, ..Member::new("MaxItems", "MaxItems", &S_MAX_LIST_ITEMS) },
+    ]),
+);
+
+static S_LIST_EVENT_SOURCE_MAPPINGS_RESPONSE: Shape = Shape::new(
+    "ListEventSourceMappingsResponse",
+    Kind::Structure(&[
+        Member::new("EventSourceMappings", "EventSourceMappings", &S_EVENT_SOURCE_MAPPINGS_LIST),
+        Member::new("NextMarker", "NextMarker", &S_STRING),
+    ]),
+);
+
+static S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_REQUEST: Shape = Shape::new(
+    "ListFunctionEventInvokeConfigsRequest",
+    Kind::Structure(&[
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member { place: Place::Query, ..Member::new("Marker", "Marker", &S_STRING) },
+        Member {
+            place: Place::Query,
+            ..Member::new("MaxItems", "MaxItems", &S_MAX_FUNCTION_EVENT_INVOKE_CONFIG_LIST_ITEMS)
+        },
+    ]),
+);
+
+static S_LIST_FUNCTION_EVENT_INVOKE_CONFIGS_RESPONSE: Shape = Shape::new(
+    "ListFunctionEventInvokeConfigsResponse",
+    Kind::Structure(&[
+        Member::new("FunctionEventInvokeConfigs", "FunctionEventInvokeConfigs", &S_FUNCTION_EVENT_INVOKE_CONFIG_LIST),
+        Member::new("NextMarker", "NextMarker", &S_STRING),
+    ]),
+);
+
 static S_LIST_FUNCTIONS_REQUEST: Shape = Shape::new(
     "ListFunctionsRequest",
     Kind::Structure(&[
@@ -1967,12 +2532,39 @@ static S_MASTER_REGION: Shape = Shape {
     ..Shape::new("MasterRegion", Kind::Text)
 };
 
+static S_MAX_FUNCTION_EVENT_INVOKE_CONFIG_LIST_ITEMS: Shape =
+    Shape { min: Some(1), max: Some(50), ..Shape::new("MaxFunctionEventInvokeConfigListItems", Kind::Integer) };
+
 static S_MAX_LAYER_LIST_ITEMS: Shape =
     Shape { min: Some(1), max: Some(50), ..Shape::new("MaxLayerListItems", Kind::Integer) };
 
 static S_MAX_LIST_ITEMS: Shape = Shape { min: Some(1), max: Some(10000), ..Shape::new("MaxListItems", Kind::Integer) };
 
+static S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS: Shape =
+    Shape { min: Some(0), max: Some(300), ..Shape::new("MaximumBatchingWindowInSeconds", Kind::Integer) };
+
+static S_MAXIMUM_CONCURRENCY: Shape =
+    Shape { min: Some(2), max: Some(1000), ..Shape::new("MaximumConcurrency", Kind::Integer) };
+
+static S_MAXIMUM_EVENT_AGE_IN_SECONDS: Shape =
+    Shape { min: Some(60), max: Some(21600), ..Shape::new("MaximumEventAgeInSeconds", Kind::Integer) };
+
+static S_MAXIMUM_NUMBER_OF_POLLERS: Shape =
+    Shape { min: Some(1), max: Some(10000), ..Shape::new("MaximumNumberOfPollers", Kind::Integer) };
+
+static S_MAXIMUM_RECORD_AGE_IN_SECONDS: Shape =
+    Shape { min: Some(-1), max: Some(604800), ..Shape::new("MaximumRecordAgeInSeconds", Kind::Integer) };
+
+static S_MAXIMUM_RETRY_ATTEMPTS: Shape =
+    Shape { min: Some(0), max: Some(2), ..Shape::new("MaximumRetryAttempts", Kind::Integer) };
+
+static S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING: Shape =
+    Shape { min: Some(-1), max: Some(10000), ..Shape::new("MaximumRetryAttemptsEventSourceMapping", Kind::Integer) };
+
 static S_MEMORY_SIZE: Shape = Shape { min: Some(128), max: Some(10240), ..Shape::new("MemorySize", Kind::Integer) };
+
+static S_MINIMUM_NUMBER_OF_POLLERS: Shape =
+    Shape { min: Some(1), max: Some(200), ..Shape::new("MinimumNumberOfPollers", Kind::Integer) };
 
 static S_NAME_SPACED_FUNCTION_ARN: Shape = Shape {
     min: Some(0),
@@ -2001,10 +2593,38 @@ static S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER: Shape = Shape {
     ..Shape::new("NumericLatestPublishedOrAliasQualifier", Kind::Text)
 };
 
+static S_ON_FAILURE: Shape =
+    Shape::new("OnFailure", Kind::Structure(&[Member::new("Destination", "Destination", &S_DESTINATION_ARN)]));
+
+static S_ON_SUCCESS: Shape =
+    Shape::new("OnSuccess", Kind::Structure(&[Member::new("Destination", "Destination", &S_DESTINATION_ARN)]));
+
 static S_PACKAGE_TYPE: Shape = Shape { one_of: &["Zip", "Image"], ..Shape::new("PackageType", Kind::Text) };
+
+static S_PARALLELIZATION_FACTOR: Shape =
+    Shape { min: Some(1), max: Some(10), ..Shape::new("ParallelizationFactor", Kind::Integer) };
+
+static S_PATTERN: Shape =
+    Shape { min: Some(0), max: Some(4096), pattern: Some("[\\s\\S]*"), ..Shape::new("Pattern", Kind::Text) };
 
 static S_PER_EXECUTION_ENVIRONMENT_MAX_CONCURRENCY: Shape =
     Shape { min: Some(1), max: Some(1600), ..Shape::new("PerExecutionEnvironmentMaxConcurrency", Kind::Integer) };
+
+static S_PROVISIONED_POLLER_CONFIG: Shape = Shape::new(
+    "ProvisionedPollerConfig",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("MaximumPollers", "MaximumPollers", &S_MAXIMUM_NUMBER_OF_POLLERS) },
+        Member { served: false, ..Member::new("MinimumPollers", "MinimumPollers", &S_MINIMUM_NUMBER_OF_POLLERS) },
+        Member { served: false, ..Member::new("PollerGroupName", "PollerGroupName", &S_PROVISIONED_POLLER_GROUP_NAME) },
+    ]),
+);
+
+static S_PROVISIONED_POLLER_GROUP_NAME: Shape = Shape {
+    min: Some(0),
+    max: Some(128),
+    pattern: Some("[a-zA-Z0-9-_]*"),
+    ..Shape::new("ProvisionedPollerGroupName", Kind::Text)
+};
 
 static S_PUBLISH_LAYER_VERSION_REQUEST: Shape = Shape::new(
     "PublishLayerVersionRequest",
@@ -2059,6 +2679,24 @@ static S_PUT_FUNCTION_CONCURRENCY_REQUEST: Shape = Shape::new(
     ]),
 );
 
+static S_PUT_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape::new(
+    "PutFunctionEventInvokeConfigRequest",
+    Kind::Structure(&[
+        Member::new("DestinationConfig", "DestinationConfig", &S_DESTINATION_CONFIG),
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member::new("MaximumEventAgeInSeconds", "MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
+        Member::new("MaximumRetryAttempts", "MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS),
+        Member {
+            place: Place::Query,
+            ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        },
+    ]),
+);
+
 static S_PUT_FUNCTION_RECURSION_CONFIG_REQUEST: Shape = Shape::new(
     "PutFunctionRecursionConfigRequest",
     Kind::Structure(&[
@@ -2075,6 +2713,15 @@ static S_PUT_FUNCTION_RECURSION_CONFIG_RESPONSE: Shape = Shape::new(
     "PutFunctionRecursionConfigResponse",
     Kind::Structure(&[Member::new("RecursiveLoop", "RecursiveLoop", &S_RECURSIVE_LOOP)]),
 );
+
+static S_QUEUE: Shape =
+    Shape { min: Some(1), max: Some(1000), pattern: Some("[\\s\\S]*"), ..Shape::new("Queue", Kind::Text) };
+
+static S_QUEUES: Shape = Shape {
+    min: Some(1),
+    max: Some(1),
+    ..Shape::new("Queues", Kind::List(&Item { shape: &S_QUEUE, wire: "member", flattened: false }))
+};
 
 static S_RECURSIVE_LOOP: Shape = Shape { one_of: &["Allow", "Terminate"], ..Shape::new("RecursiveLoop", Kind::Text) };
 
@@ -2158,6 +2805,21 @@ static S_S3_OBJECT_STORAGE_MODE: Shape =
 static S_S3_OBJECT_VERSION: Shape =
     Shape { min: Some(1), max: Some(1024), pattern: Some(".*"), ..Shape::new("S3ObjectVersion", Kind::Text) };
 
+static S_SCALING_CONFIG: Shape = Shape::new(
+    "ScalingConfig",
+    Kind::Structure(&[Member::new("MaximumConcurrency", "MaximumConcurrency", &S_MAXIMUM_CONCURRENCY)]),
+);
+
+static S_SCHEMA_REGISTRY_EVENT_RECORD_FORMAT: Shape =
+    Shape { one_of: &["JSON", "SOURCE"], ..Shape::new("SchemaRegistryEventRecordFormat", Kind::Text) };
+
+static S_SCHEMA_REGISTRY_URI: Shape = Shape {
+    min: Some(1),
+    max: Some(10000),
+    pattern: Some("[a-zA-Z0-9-\\/*:_+=.@-]*"),
+    ..Shape::new("SchemaRegistryUri", Kind::Text)
+};
+
 static S_SECURITY_GROUP_ID: Shape = Shape {
     min: Some(0),
     max: Some(1024),
@@ -2173,6 +2835,26 @@ static S_SECURITY_GROUP_IDS: Shape = Shape {
         Kind::List(&Item { shape: &S_SECURITY_GROUP_ID, wire: "member", flattened: false }),
     )
 };
+
+static S_SELF_MANAGED_EVENT_SOURCE: Shape = Shape::new(
+    "SelfManagedEventSource",
+    Kind::Structure(&[Member { served: false, ..Member::new("Endpoints", "Endpoints", &S_ENDPOINTS) }]),
+);
+
+static S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG: Shape = Shape::new(
+    "SelfManagedKafkaEventSourceConfig",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("ConsumerGroupId", "ConsumerGroupId", &S_URI) },
+        Member {
+            served: false,
+            ..Member::new("ConsumptionMode", "ConsumptionMode", &S_KAFKA_EVENT_SOURCE_MAPPING_CONSUMPTION_MODE)
+        },
+        Member {
+            served: false,
+            ..Member::new("SchemaRegistryConfig", "SchemaRegistryConfig", &S_KAFKA_SCHEMA_REGISTRY_CONFIG)
+        },
+    ]),
+);
 
 static S_SENSITIVE_STRING: Shape = Shape { sensitive: true, ..Shape::new("SensitiveString", Kind::Text) };
 
@@ -2201,6 +2883,44 @@ static S_SNAP_START_RESPONSE: Shape = Shape::new(
         Member::new("OptimizationStatus", "OptimizationStatus", &S_SNAP_START_OPTIMIZATION_STATUS),
     ]),
 );
+
+static S_SOURCE_ACCESS_CONFIGURATION: Shape = Shape::new(
+    "SourceAccessConfiguration",
+    Kind::Structure(&[
+        Member { served: false, ..Member::new("Type", "Type", &S_SOURCE_ACCESS_TYPE) },
+        Member { served: false, ..Member::new("URI", "URI", &S_URI) },
+    ]),
+);
+
+static S_SOURCE_ACCESS_CONFIGURATIONS: Shape = Shape {
+    min: Some(0),
+    max: Some(23),
+    ..Shape::new(
+        "SourceAccessConfigurations",
+        Kind::List(&Item { shape: &S_SOURCE_ACCESS_CONFIGURATION, wire: "member", flattened: false }),
+    )
+};
+
+static S_SOURCE_ACCESS_TYPE: Shape = Shape {
+    one_of: &[
+        "BASIC_AUTH",
+        "VPC_SUBNET",
+        "VPC_SECURITY_GROUP",
+        "SASL_SCRAM_512_AUTH",
+        "SASL_SCRAM_256_AUTH",
+        "VIRTUAL_HOST",
+        "CLIENT_CERTIFICATE_TLS_AUTH",
+        "SERVER_ROOT_CA_CERTIFICATE",
+        "OAUTHBEARER_AUTH",
+        "OAUTHBEARER_SCOPE",
+        "OAUTHBEARER_AUDIENCE",
+        "OAUTHBEARER_LOGICAL_CLUSTER",
+        "OAUTHBEARER_IDENTITY_POOL",
+        "IAM_AUTH",
+        "IAM_OAUTHBEARER_AUTH",
+    ],
+    ..Shape::new("SourceAccessType", Kind::Text)
+};
 
 static S_STATE: Shape = Shape {
     one_of: &[
@@ -2373,6 +3093,15 @@ static S_TIMEOUT: Shape = Shape { min: Some(1), max: Some(900), ..Shape::new("Ti
 static S_TIMESTAMP: Shape =
     Shape { min: Some(0), max: Some(100), pattern: Some(".*"), ..Shape::new("Timestamp", Kind::Text) };
 
+static S_TOPIC: Shape =
+    Shape { min: Some(1), max: Some(249), pattern: Some("[^.]([a-zA-Z0-9\\-_.]+)"), ..Shape::new("Topic", Kind::Text) };
+
+static S_TOPICS: Shape = Shape {
+    min: Some(1),
+    max: Some(1),
+    ..Shape::new("Topics", Kind::List(&Item { shape: &S_TOPIC, wire: "member", flattened: false }))
+};
+
 static S_TRACING_CONFIG: Shape = Shape::new(
     "TracingConfig",
     Kind::Structure(&[Member {
@@ -2386,6 +3115,14 @@ static S_TRACING_CONFIG_RESPONSE: Shape =
     Shape::new("TracingConfigResponse", Kind::Structure(&[Member::new("Mode", "Mode", &S_TRACING_MODE)]));
 
 static S_TRACING_MODE: Shape = Shape { one_of: &["Active", "PassThrough"], ..Shape::new("TracingMode", Kind::Text) };
+
+static S_TUMBLING_WINDOW_IN_SECONDS: Shape =
+    Shape { min: Some(0), max: Some(900), ..Shape::new("TumblingWindowInSeconds", Kind::Integer) };
+
+static S_URI: Shape =
+    Shape { min: Some(1), max: Some(200), pattern: Some("[ a-zA-Z0-9-\\/*:_+=.@-]*"), ..Shape::new("URI", Kind::Text) };
+
+static S_UUID_STRING: Shape = Shape { min: Some(36), max: Some(36), ..Shape::new("UUIDString", Kind::Text) };
 
 static S_UNQUALIFIED_FUNCTION_NAME: Shape = Shape {
     min: Some(1),
@@ -2416,6 +3153,92 @@ static S_UPDATE_ALIAS_REQUEST: Shape = Shape::new(
         Member { place: Place::Uri, required: true, ..Member::new("Name", "Name", &S_ALIAS) },
         Member::new("RevisionId", "RevisionId", &S_STRING),
         Member::new("RoutingConfig", "RoutingConfig", &S_ALIAS_ROUTING_CONFIGURATION),
+    ]),
+);
+
+static S_UPDATE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape::new(
+    "UpdateEventSourceMappingRequest",
+    Kind::Structure(&[
+        Member {
+            served: false,
+            ..Member::new(
+                "AmazonManagedKafkaEventSourceConfig",
+                "AmazonManagedKafkaEventSourceConfig",
+                &S_AMAZON_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            )
+        },
+        Member::new("BatchSize", "BatchSize", &S_BATCH_SIZE),
+        Member {
+            served: false,
+            ..Member::new("BisectBatchOnFunctionError", "BisectBatchOnFunctionError", &S_BISECT_BATCH_ON_FUNCTION_ERROR)
+        },
+        Member { served: false, ..Member::new("DestinationConfig", "DestinationConfig", &S_DESTINATION_CONFIG) },
+        Member {
+            served: false,
+            ..Member::new(
+                "DocumentDBEventSourceConfig",
+                "DocumentDBEventSourceConfig",
+                &S_DOCUMENT_DB_EVENT_SOURCE_CONFIG,
+            )
+        },
+        Member::new("Enabled", "Enabled", &S_ENABLED),
+        Member::new("FilterCriteria", "FilterCriteria", &S_FILTER_CRITERIA),
+        Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME),
+        Member::new("FunctionResponseTypes", "FunctionResponseTypes", &S_FUNCTION_RESPONSE_TYPE_LIST),
+        Member { served: false, ..Member::new("KMSKeyArn", "KMSKeyArn", &S_KMS_KEY_ARN) },
+        Member {
+            served: false,
+            ..Member::new("LoggingConfig", "LoggingConfig", &S_EVENT_SOURCE_MAPPING_LOGGING_CONFIG)
+        },
+        Member::new(
+            "MaximumBatchingWindowInSeconds",
+            "MaximumBatchingWindowInSeconds",
+            &S_MAXIMUM_BATCHING_WINDOW_IN_SECONDS,
+        ),
+        Member {
+            served: false,
+            ..Member::new("MaximumRecordAgeInSeconds", "MaximumRecordAgeInSeconds", &S_MAXIMUM_RECORD_AGE_IN_SECONDS)
+        },
+        Member {
+            served: false,
+            ..Member::new(
+                "MaximumRetryAttempts",
+                "MaximumRetryAttempts",
+                &S_MAXIMUM_RETRY_ATTEMPTS_EVENT_SOURCE_MAPPING,
+            )
+        },
+        Member {
+            served: false,
+            ..Member::new("MetricsConfig", "MetricsConfig", &S_EVENT_SOURCE_MAPPING_METRICS_CONFIG)
+        },
+        Member {
+            served: false,
+            accepts: &["1"],
+            ..Member::new("ParallelizationFactor", "ParallelizationFactor", &S_PARALLELIZATION_FACTOR)
+        },
+        Member {
+            served: false,
+            ..Member::new("ProvisionedPollerConfig", "ProvisionedPollerConfig", &S_PROVISIONED_POLLER_CONFIG)
+        },
+        Member::new("ScalingConfig", "ScalingConfig", &S_SCALING_CONFIG),
+        Member {
+            served: false,
+            ..Member::new(
+                "SelfManagedKafkaEventSourceConfig",
+                "SelfManagedKafkaEventSourceConfig",
+                &S_SELF_MANAGED_KAFKA_EVENT_SOURCE_CONFIG,
+            )
+        },
+        Member {
+            served: false,
+            ..Member::new("SourceAccessConfigurations", "SourceAccessConfigurations", &S_SOURCE_ACCESS_CONFIGURATIONS)
+        },
+        Member {
+            served: false,
+            accepts: &["0"],
+            ..Member::new("TumblingWindowInSeconds", "TumblingWindowInSeconds", &S_TUMBLING_WINDOW_IN_SECONDS)
+        },
+        Member { place: Place::Uri, required: true, ..Member::new("UUID", "UUID", &S_UUID_STRING) },
     ]),
 );
 
@@ -2474,6 +3297,24 @@ static S_UPDATE_FUNCTION_CONFIGURATION_REQUEST: Shape = Shape::new(
         Member::new("Timeout", "Timeout", &S_TIMEOUT),
         Member::new("TracingConfig", "TracingConfig", &S_TRACING_CONFIG),
         Member::new("VpcConfig", "VpcConfig", &S_VPC_CONFIG),
+    ]),
+);
+
+static S_UPDATE_FUNCTION_EVENT_INVOKE_CONFIG_REQUEST: Shape = Shape::new(
+    "UpdateFunctionEventInvokeConfigRequest",
+    Kind::Structure(&[
+        Member::new("DestinationConfig", "DestinationConfig", &S_DESTINATION_CONFIG),
+        Member {
+            place: Place::Uri,
+            required: true,
+            ..Member::new("FunctionName", "FunctionName", &S_NAMESPACED_FUNCTION_NAME)
+        },
+        Member::new("MaximumEventAgeInSeconds", "MaximumEventAgeInSeconds", &S_MAXIMUM_EVENT_AGE_IN_SECONDS),
+        Member::new("MaximumRetryAttempts", "MaximumRetryAttempts", &S_MAXIMUM_RETRY_ATTEMPTS),
+        Member {
+            place: Place::Query,
+            ..Member::new("Qualifier", "Qualifier", &S_NUMERIC_LATEST_PUBLISHED_OR_ALIAS_QUALIFIER)
+        },
     ]),
 );
 

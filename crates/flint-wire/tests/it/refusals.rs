@@ -1,6 +1,6 @@
 //! What is refused by name, and what is invalid in the reference's words.
 
-use crate::codecs::{Given, body, decode};
+use crate::codecs::body;
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/r";
 
@@ -23,7 +23,6 @@ fn members_that_are_not_honoured_are_refused_by_name() {
     check(r#""SnapStart":{"ApplyOn":"PublishedVersions"}"#, "SnapStart.ApplyOn");
     check(r#""PackageType":"Image""#, "PackageType");
     check(r#""Architectures":["arm64"]"#, "Architectures");
-    check(r#""DeadLetterConfig":{"TargetArn":"arn:aws:sqs:us-east-1:000000000000:q"}"#, "DeadLetterConfig.TargetArn");
     check(r#""FileSystemConfigs":[{"Arn":"a","LocalMountPath":"/mnt/x"}]"#, "FileSystemConfigs");
     check(r#""KMSKeyArn":"arn:aws:kms:us-east-1:000000000000:key/k""#, "KMSKeyArn");
     check(r#""ImageConfig":{"Command":["a"]}"#, "ImageConfig.Command");
@@ -31,10 +30,9 @@ fn members_that_are_not_honoured_are_refused_by_name() {
     let s3 = format!(r#"{{"FunctionName":"f","Role":"{ROLE}","Code":{{"S3Bucket":"bucket","S3Key":"k"}}}}"#);
     let fault = body("lambda", "CreateFunction", &s3).expect_err("refused");
     assert_eq!(fault.message, "not served: lambda.CreateFunction: Code.S3Bucket");
-    let given =
-        Given { headers: &[("x-amz-invocation-type", "Event")], labels: &[("FunctionName", "f")], ..Given::default() };
-    let fault = decode("lambda", "Invoke", given).expect_err("refused");
-    assert_eq!(fault.message, "not served: lambda.Invoke: InvocationType");
+    let mapping = r#"{"FunctionName":"f","EventSourceArn":"arn:aws:sqs:us-east-1:000000000000:q","Topics":["t"]}"#;
+    let fault = body("lambda", "CreateEventSourceMapping", mapping).expect_err("refused");
+    assert_eq!(fault.message, "not served: lambda.CreateEventSourceMapping: Topics");
 }
 
 #[test]
@@ -49,6 +47,7 @@ fn defaults_of_the_reference_pass() {
         r#""PackageType":"Zip""#,
         r#""Architectures":["x86_64"]"#,
         r#""Layers":[]"#,
+        r#""DeadLetterConfig":{"TargetArn":"arn:aws:sqs:us-east-1:000000000000:q"}"#,
         r#""DeadLetterConfig":{"TargetArn":""}"#,
         r#""DeadLetterConfig":{}"#,
         r#""FileSystemConfigs":[]"#,

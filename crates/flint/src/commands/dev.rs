@@ -297,6 +297,7 @@ fn arguments(flags: &ServerFlags) -> Vec<std::ffi::OsString> {
         ("user", flags.user.map(u64::from)),
         ("memory-budget", flags.memory_budget),
         ("concurrency", flags.concurrency),
+        ("background", flags.background),
         ("max-memory", flags.max_memory),
         ("max-tmp", flags.max_tmp),
     ];
@@ -354,7 +355,7 @@ mod tests {
     #[test]
     fn the_child_hears_every_flag() {
         let line = "flint dev app --data d --listen 127.0.0.1:0 --account 123456789012 --region eu-west-1 --user 7 \
-                    --memory-budget 2GiB --concurrency 9 --idle-timeout 1m --log debug \
+                    --memory-budget 2GiB --concurrency 9 --background 3 --idle-timeout 1m --log debug \
                     --max-memory 2GiB --max-tmp 1GiB --max-timeout 30s --parity --multi-tenant";
         let Command::Dev(dev) = Cli::parse_from(line.split_whitespace()).command else { panic!() };
         let said = std::iter::once("flint".into()).chain(arguments(&dev.server));

@@ -21,6 +21,9 @@ use super::hints::{self, Cause};
 pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
     let payload = event(&flags)?;
+    if flags.asynchronous {
+        return hand_over(&client, &flags, payload).await;
+    }
     let tail = if flags.tail || flags.json { LogTail::Tail } else { LogTail::None };
     if flags.stream {
         return stream(&client, &flags, payload, tail).await;
@@ -50,6 +53,22 @@ pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
     }
     let Some(kind) = &invoked.function_error else { return Ok(ExitCode::SUCCESS) };
     Ok(failed(&client, &flags.function, kind, &invoked.payload).await)
+}
+
+/// Hands the event over; whether the function likes it is seen later.
+async fn hand_over(client: &Client, flags: &Invoke, payload: Bytes) -> anyhow::Result<ExitCode> {
+    let accepted = match client.invoke_event(&flags.function, payload).await {
+        Ok(accepted) => accepted,
+        Err(e) => return Err(hints::advised(client, &flags.function, e).await),
+    };
+    let id = accepted.request_id.unwrap_or_default();
+    if flags.json {
+        ui::json(&json!({ "statusCode": accepted.status, "requestId": id }))?;
+    } else {
+        ui::line(&id)?;
+        ui::note(format_args!("accepted; `flint events show {id}` says what became of it"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the answer as it comes.

@@ -45,6 +45,7 @@ fn options(mode: Mode, flags: &ServerFlags) -> Options {
         ceilings: ceilings(flags, defaults.ceilings),
         parity: flags.parity,
         concurrency: flags.concurrency.unwrap_or(defaults.concurrency),
+        background: flags.background.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         idle_timeout: flags.idle_timeout.unwrap_or(defaults.idle_timeout),
         homes: surroundings::homes(),
         log: flags.log.clone().unwrap_or_else(|| defaults.log.clone()),

@@ -1,0 +1,6 @@
+//! Delivery against a store in memory, with time that stands still until everyone sleeps, and rooms that are played.
+
+mod asynchronous;
+mod fakes;
+mod restarts;
+mod settings;
