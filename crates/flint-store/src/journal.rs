@@ -3,12 +3,13 @@
 //! Entries are part of a [`crate::Batch`], so an entry and the state that it tells of are one commit. Entries of a place
 //! lie in commit order in the keyspace [`JOURNAL`]; [`BY_EVENT`] finds those of one event. Both are written by the
 //! store alone. It keeps the newest entries of each place (10,000 unless told otherwise) and drops older ones in the
-//! commit that adds new ones.
+//! commit that adds new ones. What went wrong is kept longer, see [`failures`]; what an entry calls its payload and its
+//! answer lies in [`payloads`], where somebody kept it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use flint_base::{EventId, Timestamp};
+use flint_base::{EventId, RequestId, Timestamp};
 use flint_model::{Lineage, Place};
 
 use crate::blobs::BlobHash;
@@ -16,6 +17,12 @@ use crate::error::ReadError;
 use crate::key::{Key, KeyRange, Keyspace};
 use crate::record;
 use crate::store::{Direction, Store};
+
+pub mod failures;
+pub mod payloads;
+
+pub use failures::{ERRORS, Error, FAILURES};
+pub use payloads::{Kept, PAYLOADS};
 
 /// Key: place, commit version, index within the commit. Value: an encoded [`Entry`].
 pub const JOURNAL: Keyspace = Keyspace::new("journal");
@@ -66,7 +73,7 @@ pub enum Outcome {
     Unknown,
 }
 
-/// A payload by content.
+/// A payload by content; [`Kept`] keeps one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PayloadRef {
     pub hash: BlobHash,
@@ -108,8 +115,24 @@ pub struct Entry {
     /// In milliseconds, as in the REPORT line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub billed_ms: Option<u64>,
+    /// A trace header that names no root. Otherwise the trace id is the root's, see `flint_model::trace`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
+    /// What the function answered, its error document included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<PayloadRef>,
+    /// Of what it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+    /// The invocation's id, where it is not the event's: that of a batch, or of a later attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<RequestId>,
+    /// The event that this one repeats because a person asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<EventId>,
+    /// Not written: this ends a failure that was waiting for a person (a message deleted from its dead-letter queue).
+    #[serde(skip)]
+    pub recovered: bool,
 }
 
 impl Entry {
@@ -131,6 +154,11 @@ impl Entry {
             outcome: None,
             billed_ms: None,
             trace_id: None,
+            answer: None,
+            error: None,
+            request: None,
+            replay_of: None,
+            recovered: false,
         }
     }
 
@@ -138,7 +166,7 @@ impl Entry {
         record::encode(LAYOUT, self)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
         record::decode(LAYOUT, bytes).map_err(|e| ReadError(format!("journal: {e}")))
     }
 }

@@ -55,24 +55,32 @@ impl Prepared {
         let mut size = 8;
         let mut ops = Vec::with_capacity(write.len() + journal.len());
         for mutation in write {
-            ops.push(match mutation {
-                Mutation::Put(keyspace, key, value) => {
-                    let absent = expect.iter().any(|(k, e, x)| (*x, *k, e) == (Expect::Absent, keyspace, &key));
-                    Op::Put { keyspace, key, value: layer::own(value), absent }
-                }
-                Mutation::Delete(keyspace, key) => Op::Delete(keyspace, key),
-                Mutation::DeleteRange(keyspace, range) => Op::DeleteRange(keyspace, range),
-            });
+            ops.push(operation(mutation, &expect));
         }
+        let mut beside = Vec::new();
         for entry in journal {
             let (place, event) = (Key::for_place(&entry.place), *entry.lineage.event.as_bytes());
-            ops.push(Op::Journal { place, event, value: entry.encode() });
+            let value = entry.encode();
+            journal::failures::consequences(&entry, &value, &mut beside);
+            ops.push(Op::Journal { place, event, value });
         }
+        ops.extend(beside.into_iter().map(|mutation| operation(mutation, &[])));
         for op in &ops {
             size += op.check()?;
         }
         limit("a batch", size, MAX_BATCH_BYTES)?;
         Ok(Self { expect, ops, size })
+    }
+}
+
+fn operation(mutation: Mutation, expect: &[(Keyspace, Key, Expect)]) -> Op {
+    match mutation {
+        Mutation::Put(keyspace, key, value) => {
+            let absent = expect.iter().any(|(k, e, x)| (*x, *k, e) == (Expect::Absent, keyspace, &key));
+            Op::Put { keyspace, key, value: layer::own(value), absent }
+        }
+        Mutation::Delete(keyspace, key) => Op::Delete(keyspace, key),
+        Mutation::DeleteRange(keyspace, range) => Op::DeleteRange(keyspace, range),
     }
 }
 

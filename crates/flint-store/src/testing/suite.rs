@@ -162,6 +162,8 @@ pub fn suite<S: Store>(make: impl Fn(usize) -> S) {
     scans_page_both_ways(&make(100));
     limits_are_kept(&make(100));
     the_journal_keeps_the_newest(&make(5));
+    failures_wait_for_a_person(&make(5));
+    payloads_are_kept_while_somebody_names_them(&make(5));
     a_dropped_commit_is_still_done(&make(100));
     for seed in 0..20 {
         equals_the_model(&make(7), seed);
@@ -278,6 +280,105 @@ fn the_journal_keeps_the_newest(store: &dyn Store) {
     let of_event = journal::of_event(store, place, event).expect("reads");
     let expected: Vec<Entry> = newest.into_iter().filter(|e| e.lineage.event == event).rev().collect();
     assert_eq!(of_event.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), expected);
+}
+
+fn entry(kind: Kind, event: EventId, at: i64) -> Entry {
+    let place =
+        Place { account: "000000000000".parse().expect("an account"), region: "us-east-1".parse().expect("a region") };
+    Entry::new(place, Lineage::root(event), kind, Timestamp::from_millis(at))
+}
+
+fn failures_wait_for_a_person(store: &dyn Store) {
+    let events: Vec<EventId> = (1..=9).map(|n| EventId::from_bytes([n; 16])).collect();
+    for (event, at) in events.iter().zip(0..) {
+        let told = journal::Error::new("KeyError", "x");
+        let tried = Entry { error: Some(told), ..entry(Kind::Retried, *event, at) };
+        let ended = if at % 2 == 0 { Kind::Discarded } else { Kind::DeadLettered };
+        store.commit(Batch::new().journal(tried).journal(entry(ended, *event, at))).wait().expect("commits");
+    }
+    let place = entry(Kind::Accepted, events[0], 0).place;
+    let waiting = |after| -> Vec<EventId> {
+        let found = journal::failures::failures(store, &place, after, 99).expect("reads");
+        found.iter().map(|entry| entry.lineage.event).collect()
+    };
+    assert_eq!(waiting(None), events, "more than the journal keeps");
+    assert_eq!(waiting(Some(events[6])), events[7..]);
+    let last = journal::failures::last_error(store, &place, events[2]).expect("reads").expect("an error");
+    assert_eq!((last.error.kind.as_str(), last.at.as_millis()), ("KeyError", 2));
+
+    let gone = Entry { recovered: true, ..entry(Kind::Settled, events[1], 50) };
+    store.commit(Batch::new().journal(entry(Kind::Redriven, events[0], 50)).journal(gone)).wait().expect("commits");
+    assert_eq!(waiting(None), events[2..]);
+    assert_eq!(journal::failures::failure(store, &place, events[0]).expect("reads"), None);
+    assert_eq!(journal::failures::last_error(store, &place, events[1]).expect("reads"), None);
+
+    let now = Timestamp::from_millis(journal::failures::KEPT.as_millis() as i64 + 5);
+    let mut from = None;
+    loop {
+        let (batch, next) = journal::failures::sweep(store, now, from, 2).expect("reads");
+        store.commit(batch).wait().expect("commits");
+        from = next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(waiting(None), events[5..], "what is older than fourteen days goes");
+    assert_eq!(journal::failures::last_error(store, &place, events[2]).expect("reads"), None);
+    assert!(journal::failures::last_error(store, &place, events[8]).expect("reads").is_some());
+}
+
+fn payloads_are_kept_while_somebody_names_them(store: &dyn Store) {
+    let place = entry(Kind::Accepted, EventId::from_bytes([1; 16]), 0).place;
+    let mut kept = Vec::new();
+    for (n, len) in [0_usize, 10, 70_000, 1 << 20].into_iter().enumerate() {
+        let content = Bytes::from(vec![b'a' + n as u8; len]);
+        let ended = entry(Kind::Discarded, EventId::from_bytes([n as u8; 16]), 0);
+        let keep = journal::Kept::new(&place, &content).add_to(store, Batch::new());
+        let (batch, payload) = block_on(keep).expect("commits");
+        store.commit(batch.journal(Entry { payload: Some(payload), ..ended })).wait().expect("commits");
+        kept.push((content, payload));
+    }
+    let stray = Bytes::from_static(b"nobody's");
+    let (batch, stray_ref) = block_on(journal::Kept::new(&place, &stray).add_to(store, Batch::new())).expect("commits");
+    store.commit(batch).wait().expect("commits");
+    let well = Bytes::from_static(b"went well");
+    let (batch, well_ref) = block_on(journal::Kept::new(&place, &well).add_to(store, Batch::new())).expect("commits");
+    let finished = entry(Kind::Settled, EventId::from_bytes([99; 16]), 1_000);
+    store.commit(batch.journal(Entry { payload: Some(well_ref), ..finished })).wait().expect("commits");
+
+    let look = |now: i64, before: &_| {
+        let now = Timestamp::from_millis(now);
+        let (batches, found) = journal::payloads::sweep(store, now, Default::default(), before).expect("reads");
+        for batch in batches {
+            store.commit(batch).wait().expect("commits");
+        }
+        found
+    };
+    let read = |payload: &journal::PayloadRef| journal::payloads::read(store, &place, payload).expect("reads");
+    let found = look(2_000, &Default::default());
+    assert_eq!(read(&stray_ref), Some(stray), "one look takes nothing away");
+    look(2_000, &found);
+    assert_eq!(read(&stray_ref), None);
+    assert_eq!(read(&well_ref), Some(well));
+    let day = 25 * 3600 * 1000;
+    let found = look(day, &Default::default());
+    look(day, &found);
+    assert_eq!(read(&well_ref), None, "of what went well it is kept for a day");
+    for (content, payload) in kept {
+        assert_eq!(read(&payload), Some(content));
+    }
+}
+
+/// Commits of a store in memory, and of one that has its own thread, need no runtime.
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    loop {
+        if let std::task::Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return done;
+        }
+        std::thread::yield_now();
+    }
 }
 
 fn a_dropped_commit_is_still_done(store: &dyn Store) {
