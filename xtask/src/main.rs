@@ -8,6 +8,7 @@ mod bench;
 mod cmd;
 mod codegen;
 mod hostile;
+mod simulate;
 mod tidy;
 mod torture;
 mod trial;
@@ -24,6 +25,8 @@ cargo xtask COMMAND
                            measure and print honest figures (release build)
   torture endings [--minutes N]
                            ten thousand bad endings, or as many as fit; goes on where it stopped (release build)
+  simulate [--seeds A..B] [--trace]
+                           the server's own code on one thread with a virtual clock and a disk that crashes; planted bugs
   hostile [--v1-only]      the hostile suite; with the version 2 tree of cgroups hidden
   accept N [--minutes M] [--only LINE] [--resume]
                            issue N's acceptance, line by line
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "hostile" => hostile::run(rest),
         "torture" => torture::run(rest),
+        "simulate" => simulate::run(rest),
         "accept" => accept::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");

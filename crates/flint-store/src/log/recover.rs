@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::codec::Decoder;
-use crate::disk::{DiskFile, Mode, read_full};
+use crate::disk::{DiskFile, Mode, read_full, write_all};
 use crate::error::Error;
 use crate::index::Mark;
 use crate::log::frame::{BLOCK, Header, Lsn};
@@ -42,7 +42,7 @@ pub(crate) fn replay(files: &Files, mark: Mark, state: &mut State) -> Result<Tai
         let found = numbers.first().map_or("there is none".to_owned(), |n| format!("the oldest is {n}"));
         return Err(damaged(files, format!("the log should begin with segment {first}, {found}")));
     }
-    let mut replay = Replay { files, state, decoder: Decoder::default() };
+    let mut replay = Replay { files, state, decoder: Decoder::default(), last: None };
     let mut window = Window::open(files, first)?;
     let mut offset = mark.offset;
     let end = loop {
@@ -63,7 +63,8 @@ pub(crate) fn replay(files: &Files, mark: Mark, state: &mut State) -> Result<Tai
         window.move_to(files, *later)?;
         replay.search_beyond(&mut window, 0, end)?;
     }
-    open_tail(files, number, offset)
+    let last = replay.last.filter(|last| last.number == number);
+    open_tail(files, number, offset, last)
 }
 
 /// What is read at once. A segment is looked at in such pieces, so that a start takes no memory that it does not need later.
@@ -119,6 +120,15 @@ struct Replay<'a> {
     files: &'a Files,
     state: &'a mut State,
     decoder: Decoder,
+    last: Option<Place>,
+}
+
+/// Where a frame lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    number: u64,
+    offset: u64,
+    len: u64,
 }
 
 impl Replay<'_> {
@@ -127,6 +137,7 @@ impl Replay<'_> {
         while let Some(header) = self.header(window, offset)? {
             let Some(body) = self.body(window, offset, &header)? else { break };
             self.apply(&header, body)?;
+            self.last = Some(Place { number: window.number, offset, len: header.padded_len() });
             offset += header.padded_len();
         }
         Ok(offset)
@@ -193,11 +204,23 @@ fn damaged(files: &Files, reason: String) -> Error {
 }
 
 /// Makes what was read durable (it may be in the page cache alone) and what is behind it impossible to mistake.
-fn open_tail(files: &Files, number: u64, offset: u64) -> Result<Tail, Error> {
+///
+/// The last frame may be one whose sync failed: then the kernel counts its pages as clean although the disk never had them, and
+/// another sync would do nothing. So it is written once more. Every frame before it was durable when it was written.
+fn open_tail(files: &Files, number: u64, offset: u64, last: Option<Place>) -> Result<Tail, Error> {
     let path = files.path(number);
     let file = files.disk.open(&path, Mode::Write).map_err(Error::io("cannot open", &path))?;
     files.fill(&*file).map_err(Error::io("cannot write", &path))?;
+    if let Some(Place { offset, len, .. }) = last {
+        rewrite(&*file, offset, len).map_err(Error::io("cannot write", &path))?;
+    }
     let made_sure = if offset < files.segment { wipe(&*file, offset) } else { file.sync() };
     made_sure.map_err(Error::io("cannot write", &path))?;
     Ok(Tail { number, file, offset })
+}
+
+fn rewrite(file: &dyn DiskFile, offset: u64, len: u64) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    let read = read_full(file, &mut bytes, offset)?;
+    write_all(file, &bytes[..read], offset)
 }

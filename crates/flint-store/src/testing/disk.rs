@@ -2,7 +2,8 @@
 //!
 //! Writes stay in the cache until the file is synced; names stay there until the directory is synced. A power cut keeps
 //! what was flushed and, of the rest, nothing, a random part sector by sector, or all. Directories themselves are
-//! durable when made (the real trees are made once, before anything is acknowledged).
+//! durable when made (the real trees are made once, before anything is acknowledged). A sync that fails leaves the cache as
+//! it is and forgets that it was never written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -425,7 +426,11 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut sim = self.disk.sim();
-        sim.enter(Call::Sync)?;
+        if let Err(error) = sim.enter(Call::Sync) {
+            // As Linux does: what could not be written counts as clean from here on, and the next sync says that all is well.
+            sim.inodes[self.inode].pending.clear();
+            return Err(error);
+        }
         let Inode { flushed, pending, .. } = &mut sim.inodes[self.inode];
         for change in pending.drain(..) {
             change.apply(flushed);

@@ -155,3 +155,21 @@ fn the_first_error_of_the_log_is_the_last_word() {
         history.recover(&disk, &format!("{call:?} {nth}"));
     }
 }
+
+#[test]
+fn a_frame_whose_sync_failed_is_not_trusted_to_the_cache() {
+    // The sync fails, the process ends, the machine lives on: the next life reads the frame from the cache, builds on it, and
+    // then the power goes.
+    for nth in 1..12 {
+        let mut history = History::new(nth);
+        let disk = SimDisk::new();
+        assert!(!history.live(&disk, 3), "a healthy start");
+        disk.inject(Fault { call: Call::Sync, nth, error: std::io::ErrorKind::Other });
+        history.live(&disk, 20);
+        let disk = disk.after_kill();
+        history.recover(&disk, "after the kill");
+        assert!(!history.live(&disk, 3), "a healthy life");
+        let disk = disk.after_power_cut(Keep::Nothing, &mut Rng::new(nth));
+        history.recover(&disk, &format!("sync {nth}, then the power"));
+    }
+}

@@ -1,0 +1,83 @@
+//! The store of a simulated server: the engine on a simulated disk, driven on this thread, with a disk's delays.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flint_store::log::Driver;
+use flint_store::testing::decided;
+use flint_store::{
+    Batch, Commit, Direction, Health, Key, KeyRange, Keyspace, LogStore, Pending, ReadError, Row, Store, Versioned,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::bugs::Bug;
+use crate::sim::Sim;
+
+pub struct SimStore {
+    log: LogStore,
+    sim: Arc<Sim>,
+    arrived: Notify,
+}
+
+impl SimStore {
+    pub fn new(log: LogStore, sim: Arc<Sim>) -> Self {
+        Self { log, sim, arrived: Notify::new() }
+    }
+
+    /// Decides what waits, a group at a time, each after the time that a sync takes.
+    pub async fn drive(store: Arc<Self>, mut driver: Driver) {
+        loop {
+            store.arrived.notified().await;
+            loop {
+                // Mostly quick, sometimes not: a disk has bad moments.
+                let delay = if store.sim.chance(3) {
+                    store.sim.ms(5, 400)
+                } else {
+                    Duration::from_micros(200 + store.sim.below(1500))
+                };
+                tokio::time::sleep(delay).await;
+                if !driver.turn() {
+                    break;
+                }
+                store.sim.say(format_args!("committed up to {}", store.log.version()));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SimStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimStore")
+    }
+}
+
+impl Store for SimStore {
+    fn commit(&self, batch: Batch) -> Pending {
+        let pending = self.log.commit(batch);
+        self.arrived.notify_one();
+        if self.sim.bug == Some(Bug::AckBeforeCommit) {
+            // Written behind; nobody waits for the disk.
+            return decided(Ok(Commit { version: self.log.version() + 1 }));
+        }
+        pending
+    }
+
+    fn get(&self, keyspace: Keyspace, key: &Key) -> Result<Option<Versioned>, ReadError> {
+        self.log.get(keyspace, key)
+    }
+
+    fn scan(
+        &self,
+        keyspace: Keyspace,
+        range: &KeyRange,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<Row>, ReadError> {
+        self.log.scan(keyspace, range, limit, direction)
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.log.health()
+    }
+}
