@@ -221,6 +221,8 @@ impl Environment {
         match end {
             Started::Ready { took, .. } => {
                 self.init_duration = Some(took);
+                // What init wrote comes before the first START.
+                self.life.iter().for_each(|life| self.log.drain(&life.pipes));
                 self.log.platform_untailed(Event::InitReport { took, phase: Phase::Init, status: Status::Success });
                 self.state = State::Ready;
                 InitEnd::Ready

@@ -60,8 +60,8 @@ impl Environment {
         self.thaw();
         let ended = match self.stand_up(&call).await {
             Ok(()) => {
-                // What init wrote, or a thread between two calls, comes before START.
-                self.life.iter().for_each(|life| self.log.drain(&life.pipes));
+                // What a thread wrote between two calls comes before START.
+                self.life.iter().for_each(|life| self.log.drain_known(&life.pipes));
                 self.log.platform(Said::Start { id: call.request_id, version: &self.spec.version });
                 let left = call.timeout.saturating_sub(self.since(began));
                 self.hand_over(&call, stream, left).await
@@ -101,6 +101,7 @@ impl Environment {
         let life = self.life.as_ref().expect("it was just put there");
         match life.init(call.timeout).await {
             Started::Ready { .. } => {
+                self.log.drain(&life.pipes);
                 self.state = State::Ready;
                 Ok(())
             }

@@ -128,9 +128,19 @@ impl Log {
 
     /// Reads both pipes until they have no more to give, and hands out what has no line feed yet.
     pub(crate) fn drain(&self, pipes: &Pipes) {
+        self.drain_with(pipes, |pipe, buffer| Ok(rustix::io::read(pipe.as_fd(), buffer)?));
+    }
+
+    /// As [`Log::drain`], but asks the kernel only where it has said that there is something: what a process wrote in the last
+    /// moment may be left for the next time.
+    pub(crate) fn drain_known(&self, pipes: &Pipes) {
+        self.drain_with(pipes, pipe::Receiver::try_read);
+    }
+
+    fn drain_with(&self, pipes: &Pipes, read: impl Fn(&pipe::Receiver, &mut [u8]) -> std::io::Result<usize>) {
         let mut state = self.lock();
         for (index, pipe) in pipes.0.iter().enumerate() {
-            self.read_all(&mut state, index, |buffer| Ok(rustix::io::read(pipe.as_fd(), buffer)?));
+            self.read_all(&mut state, index, |buffer| read(pipe, buffer));
             let State { splitters, tail, budget, batch, .. } = &mut *state;
             let mut keep = self.keep(tail, budget, batch);
             // An extension goes on writing.
