@@ -39,6 +39,8 @@ pub enum Error {
     Engine(#[from] flint_engine::Error),
     #[error(transparent)]
     Delivery(#[from] flint_delivery::Error),
+    #[error("the queues cannot be opened: {0}")]
+    Queue(#[from] flint_queue::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the store stopped ({0}): nothing more is acknowledged; start again to recover from the log")]

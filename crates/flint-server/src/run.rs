@@ -11,6 +11,7 @@ use flint_delivery::{Bounds, Delivery};
 use flint_engine::{Engine, Parts};
 use flint_iam::{KeyRing, KeyVault, MasterKey, Sessions};
 use flint_observe::Observe;
+use flint_queue::Queues;
 use flint_runtime::{Catalog, Environments, Match, Search};
 use flint_sandbox::{Capabilities, Sandboxes, SpawnerChannel, spawner};
 use flint_store::{Blobs, LogStore, Store};
@@ -161,12 +162,17 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     };
     let engine = Engine::open(dir, parts, engine_options(&options)).await?;
     let loops = tokio::spawn(engine.clone().run());
+    let queues = Queues::open(store.clone(), clock.clone(), flint_queue::Options::default()).await?;
+    let queueing = tokio::spawn({
+        let queues = queues.clone();
+        async move { queues.run().await }
+    });
     let delivery = Delivery::open(
         flint_delivery::Parts {
             store: store.clone(),
             clock: clock.clone(),
             invoker: engine.invoker(),
-            targets: Vec::new(),
+            targets: vec![("sqs", queues.clone())],
             load: options.background.is_none().then(load::probe),
         },
         delivery_options(&options),
@@ -185,7 +191,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         clock: clock.clone(),
         stage,
     };
-    let switchboard = services::switchboard(&engine, &delivery, &observe, &store, sessions, operator);
+    let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, sessions, operator);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
     let front = Front::new(FrontOptions {
@@ -227,9 +233,11 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         engine.drain().await;
     }
     moving.abort();
+    queueing.abort();
     loops.abort();
     let _ = tokio::task::spawn_blocking(move || observe.close()).await;
     if result.is_ok() {
+        queues.close().await;
         tokio::task::spawn_blocking(move || log_store.close()).await.map_err(std::io::Error::other)?;
     }
     drop(data);

@@ -7,6 +7,7 @@ use flint_engine::Engine;
 use flint_iam::{OwnerAuthorizer, Sessions};
 use flint_kit::{Doc, Service, Switchboard};
 use flint_observe::Observe;
+use flint_queue::Queues;
 use flint_store::Store;
 
 use crate::operator::Operator;
@@ -15,6 +16,7 @@ use crate::operator::Operator;
 pub(crate) fn switchboard(
     engine: &Arc<Engine>,
     delivery: &Delivery,
+    queues: &Arc<Queues>,
     observe: &Arc<Observe>,
     store: &Arc<dyn Store>,
     sessions: Sessions,
@@ -23,6 +25,7 @@ pub(crate) fn switchboard(
     let services: Vec<Arc<dyn Service>> = vec![
         engine.service(delivery.async_invoker()),
         delivery.service(),
+        queues.service(),
         observe.service(),
         flint_bus::service(),
         flint_iam::iam::service(store.clone()),
