@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use flint_store::journal::Entry;
+use flint_store::journal::{Entry, Outcome};
 use flint_store::{Batch, Store};
 use tokio::sync::mpsc;
 
@@ -55,7 +55,10 @@ async fn write(store: Arc<dyn Store>, mut entries: mpsc::Receiver<Entry>, droppe
             }
         }
         let count = waiting.len() as u64;
-        let batch = Batch { journal: std::mem::take(&mut waiting), ..Batch::new() };
+        // Calls from outside that went well are many, and their records are looked for only by who has their id at hand.
+        let alone = |entry: &Entry| entry.outcome == Some(Outcome::Succeeded) && entry.lineage.cause.is_none();
+        let (packed, journal) = std::mem::take(&mut waiting).into_iter().partition(alone);
+        let batch = Batch { journal, packed, ..Batch::new() };
         if let Err(error) = store.commit(batch).await {
             dropped.fetch_add(count, Ordering::Relaxed);
             tracing::warn!(count, %error, "invocation records were not written");

@@ -40,6 +40,8 @@ pub struct Batch {
     pub write: Vec<Mutation>,
     /// Written to the journal in the same commit.
     pub journal: Vec<journal::Entry>,
+    /// As `journal`, kept packed ([`journal::pages`]); bounded by the size of the batch only.
+    pub packed: Vec<journal::Entry>,
 }
 
 impl Batch {

@@ -14,6 +14,7 @@ const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const DELETE_RANGE: u8 = 3;
 const JOURNAL: u8 = 4;
+const PAGE: u8 = 5;
 
 /// Appends one batch.
 pub(crate) fn encode(ops: &[Op], out: &mut Vec<u8>) {
@@ -45,6 +46,12 @@ pub(crate) fn encode(ops: &[Op], out: &mut Vec<u8>) {
                 out.push(JOURNAL);
                 put_bytes(out, place.as_bytes());
                 out.extend_from_slice(event);
+                put_bytes(out, value);
+            }
+            Op::Page { place, count, value } => {
+                out.push(PAGE);
+                put_bytes(out, place.as_bytes());
+                out.extend_from_slice(&count.to_le_bytes());
                 put_bytes(out, value);
             }
         }
@@ -103,6 +110,13 @@ impl Decoder {
                 *input = rest;
                 Op::Journal { place, event: *event, value: Bytes::copy_from_slice(take_bytes(input)?) }
             }
+            PAGE => {
+                let place = take_key(input)?;
+                let (count, rest) = input.split_first_chunk::<2>()?;
+                *input = rest;
+                let count = u16::from_le_bytes(*count);
+                Op::Page { place, count, value: Bytes::copy_from_slice(take_bytes(input)?) }
+            }
             _ => return None,
         })
     }
@@ -152,7 +166,8 @@ mod tests {
             Op::Delete(K, key.clone()),
             Op::DeleteRange(K, KeyRange::prefix(&key)),
             Op::DeleteRange(K, KeyRange::all()),
-            Op::Journal { place: key, event: [3; 16], value: Bytes::from_static(b"e") },
+            Op::Journal { place: key.clone(), event: [3; 16], value: Bytes::from_static(b"e") },
+            Op::Page { place: key, count: 2, value: Bytes::from_static(b"page") },
         ]
     }
 

@@ -3,7 +3,7 @@
 //! Entries are part of a [`crate::Batch`], so an entry and the state that it tells of are one commit. Entries of a place
 //! lie in commit order in the keyspace [`JOURNAL`]; [`BY_EVENT`] finds those of one event. Both are written by the
 //! store alone. It keeps the newest entries of each place (10,000 unless told otherwise) and drops older ones in the
-//! commit that adds new ones. What went wrong is kept longer, see [`failures`]; what an entry calls its payload and its
+//! commit that adds new ones. Entries of runs on which no state hangs are kept packed, see [`pages`]: as many again. What went wrong is kept longer, see [`failures`]; what an entry calls its payload and its
 //! answer lies in [`payloads`], where somebody kept it.
 
 use bytes::Bytes;
@@ -19,9 +19,11 @@ use crate::record;
 use crate::store::{Direction, Store};
 
 pub mod failures;
+pub mod pages;
 pub mod payloads;
 
 pub use failures::{ERRORS, Error, FAILURES};
+pub use pages::PAGES;
 pub use payloads::{Kept, PAYLOADS};
 
 /// Key: place, commit version, index within the commit. Value: an encoded [`Entry`].
@@ -190,7 +192,12 @@ pub fn recent(
         range = range.before(&entry_key(&Key::for_place(place), position));
     }
     let rows = store.scan(JOURNAL, &range, limit, Direction::Reverse)?;
-    rows.iter().map(|row| Ok((position_at_end(&row.key)?, Entry::decode(&row.value)?))).collect()
+    let own = rows.iter().map(|row| Ok((position_at_end(&row.key)?, Entry::decode(&row.value)?)));
+    let mut all: Vec<_> = own.collect::<Result<_, ReadError>>()?;
+    all.extend(pages::walk(store, &Key::for_place(place), before, limit, Direction::Reverse)?);
+    all.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+    all.truncate(limit);
+    Ok(all)
 }
 
 /// All entries of one event, oldest first.
@@ -205,6 +212,8 @@ pub fn of_event(store: &dyn Store, place: &Place, event: EventId) -> Result<Vec<
             entries.push((position, Entry::decode(&found.value)?));
         }
     }
+    entries.extend(pages::of_event(store, &place, event)?);
+    entries.sort_by_key(|(position, _)| *position);
     Ok(entries)
 }
 
@@ -235,6 +244,12 @@ pub(crate) fn split_event_key(key: &Key) -> Result<(Key, [u8; 16], Position), Re
     let (head, position) = split_position(key).ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
     let (place, event) = head.split_last_chunk::<16>().ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
     Ok((Key::from_bytes(place), *event, position))
+}
+
+/// The parts of a key in [`PAGES`].
+pub(crate) fn split_page_key(key: &Key) -> Result<(Key, Position), ReadError> {
+    let (place, position) = split_position(key).ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
+    Ok((Key::from_bytes(place), position))
 }
 
 /// What stands before the position, and the position.

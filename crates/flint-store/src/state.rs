@@ -33,6 +33,12 @@ pub(crate) enum Op {
         event: [u8; 16],
         value: Bytes,
     },
+    /// Packed journal entries.
+    Page {
+        place: Key,
+        count: u16,
+        value: Bytes,
+    },
 }
 
 /// A batch that keeps the limits, ready to be checked and applied.
@@ -48,7 +54,7 @@ impl Prepared {
     /// Checks the limits of [`crate::batch`]. Runs on the caller's thread.
     pub fn new(batch: Batch) -> Result<Self, CommitError> {
         limit("the number of a batch's parts", batch.parts(), MAX_BATCH_PARTS)?;
-        let Batch { expect, write, journal } = batch;
+        let Batch { expect, write, journal, packed } = batch;
         for (_, key, _) in &expect {
             limit("a key", key.len(), MAX_KEY_BYTES)?;
         }
@@ -65,6 +71,11 @@ impl Prepared {
             ops.push(Op::Journal { place, event, value });
         }
         ops.extend(beside.into_iter().map(|mutation| operation(mutation, &[])));
+        ops.extend(journal::pages::pack(packed).into_iter().map(|(place, count, value)| Op::Page {
+            place,
+            count,
+            value,
+        }));
         for op in &ops {
             size += op.check()?;
         }
@@ -103,6 +114,7 @@ impl Op {
                     keyspace.name().len() + key(&range.start)? + end
                 }
                 Op::Journal { place, value: v, .. } => place.len() + 16 + value(v)?,
+                Op::Page { place, value: v, .. } => place.len() + value(v)?,
             })
     }
 }
@@ -130,7 +142,15 @@ pub(crate) struct Beneath {
 #[derive(Debug)]
 struct Journal {
     places: HashMap<Key, VecDeque<(Position, [u8; 16])>>,
+    pages: HashMap<Key, Pages>,
     retention: usize,
+}
+
+/// Live pages of a place, oldest first, with the number of their entries.
+#[derive(Debug, Default)]
+struct Pages {
+    pages: VecDeque<(Position, u16)>,
+    entries: usize,
 }
 
 impl Beneath {
@@ -168,7 +188,7 @@ fn level<'a>(layer: &'a Layer, keyspace: Keyspace, range: &KeyRange, direction: 
 impl State {
     /// An empty state.
     pub fn new(journal_retention: usize) -> Self {
-        let journal = Journal { places: HashMap::new(), retention: journal_retention };
+        let journal = Journal { places: HashMap::new(), pages: HashMap::new(), retention: journal_retention };
         Self { layer: Layer::default(), beneath: Beneath::default(), version: 0, journal }
     }
 
@@ -179,6 +199,12 @@ impl State {
             let (key, _) = row?;
             let (place, event, position) = journal::split_event_key(&key)?;
             state.journal.places.entry(place).or_default().push_back((position, event));
+        }
+        for row in base.scan(journal::PAGES, &KeyRange::all(), Direction::Forward)? {
+            let (key, page) = row?;
+            let Some(page) = page else { continue };
+            let (place, position) = journal::split_page_key(&key)?;
+            state.journal.pages.entry(place).or_default().push(position, journal::pages::count(&page.value)?);
         }
         for entries in state.journal.places.values_mut() {
             entries.make_contiguous().sort_unstable();
@@ -239,6 +265,11 @@ impl State {
                     index += 1;
                     self.write_entry(place, event, position, value);
                 }
+                Op::Page { place, count, value } => {
+                    let position = Position { version, index };
+                    index += count;
+                    self.write_page(place, position, count, value);
+                }
             }
         }
         Ok(())
@@ -285,6 +316,19 @@ impl State {
         Ok(())
     }
 
+    fn write_page(&mut self, place: Key, position: Position, count: u16, value: Bytes) {
+        let version = position.version;
+        // No earlier commit can have written a key that carries this version.
+        self.put(journal::PAGES, journal::entry_key(&place, position), Versioned { version, value }, true);
+        let pages = self.journal.pages.entry(place.clone()).or_default();
+        pages.push(position, count);
+        let retention = self.journal.retention;
+        let old: Vec<_> = std::iter::from_fn(|| pages.take_surplus(retention)).collect();
+        for position in old {
+            self.delete(journal::PAGES, &journal::entry_key(&place, position));
+        }
+    }
+
     fn write_entry(&mut self, place: Key, event: [u8; 16], position: Position, value: Bytes) {
         let version = position.version;
         // No earlier commit can have written a key that carries this version.
@@ -299,6 +343,25 @@ impl State {
             self.delete(journal::JOURNAL, &journal::entry_key(&place, position));
             self.delete(journal::BY_EVENT, &journal::event_key(&place, &event, position));
         }
+    }
+}
+
+impl Pages {
+    fn push(&mut self, position: Position, count: u16) {
+        self.pages.push_back((position, count));
+        self.entries += usize::from(count);
+    }
+
+    /// Takes the oldest page if the others hold `retention` entries.
+    fn take_surplus(&mut self, retention: usize) -> Option<Position> {
+        let (position, count) = *self.pages.front()?;
+        let left = self.entries - usize::from(count);
+        if left < retention {
+            return None;
+        }
+        self.entries = left;
+        self.pages.pop_front();
+        Some(position)
     }
 }
 
@@ -360,7 +423,7 @@ impl Overlay {
                     self.deleted.push((*keyspace, range.clone()));
                 }
                 // Nobody states preconditions on journal keys: their versions are not known ahead.
-                Op::Journal { .. } => {}
+                Op::Journal { .. } | Op::Page { .. } => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::store::{Direction, Row, Store};
 
 const A: Keyspace = Keyspace::new("a");
 const B: Keyspace = Keyspace::new("b");
-const SPACES: [Keyspace; 4] = [A, B, journal::JOURNAL, journal::BY_EVENT];
+const SPACES: [Keyspace; 5] = [A, B, journal::JOURNAL, journal::BY_EVENT, journal::PAGES];
 
 /// Small, fast, repeatable random numbers (splitmix64).
 #[derive(Clone, Debug)]
@@ -106,6 +106,10 @@ impl World {
                 }
                 1..=6 => batch.delete(space, key),
                 7..=8 => batch.journal(self.entry()),
+                9 => {
+                    let entries = (0..=self.rng.below(3)).map(|_| self.entry()).collect();
+                    Batch { packed: entries, ..batch }
+                }
                 _ => {
                     let len = [0, 1, 20, 700][self.rng.below(4) as usize];
                     batch.put(space, key, vec![self.rng.number() as u8; len])
@@ -162,6 +166,7 @@ pub fn suite<S: Store>(make: impl Fn(usize) -> S) {
     scans_page_both_ways(&make(100));
     limits_are_kept(&make(100));
     the_journal_keeps_the_newest(&make(5));
+    packed_entries_are_found_among_the_others(&make(7));
     failures_wait_for_a_person(&make(5));
     payloads_are_kept_while_somebody_names_them(&make(5));
     a_dropped_commit_is_still_done(&make(100));
@@ -280,6 +285,42 @@ fn the_journal_keeps_the_newest(store: &dyn Store) {
     let of_event = journal::of_event(store, place, event).expect("reads");
     let expected: Vec<Entry> = newest.into_iter().filter(|e| e.lineage.event == event).rev().collect();
     assert_eq!(of_event.into_iter().map(|(_, e)| e).collect::<Vec<_>>(), expected);
+}
+
+fn packed_entries_are_found_among_the_others(store: &dyn Store) {
+    // Nine packed, in pages of one, three and five, with one by itself after each page.
+    let event = |n: u8| EventId::from_bytes([n; 16]);
+    let mut all: Vec<Entry> = Vec::new();
+    for range in [0..1, 2..5, 6..11] {
+        let alone = entry(Kind::Accepted, event(range.end), i64::from(range.end));
+        let packed: Vec<Entry> = range.map(|n| entry(Kind::Finished, event(n), n.into())).collect();
+        all.extend(packed.iter().cloned());
+        store.commit(Batch { packed, ..Batch::new() }).wait().expect("commits");
+        all.push(alone.clone());
+        store.commit(Batch::new().journal(alone)).wait().expect("commits");
+    }
+    let place = all[0].place.clone();
+    // Retention is seven of each kind: the page of one is gone, since the others hold eight.
+    all.remove(0);
+    let newest: Vec<Entry> = all.iter().rev().cloned().collect();
+    let found = journal::recent(store, &place, None, usize::MAX).expect("reads");
+    assert_eq!(found.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>(), newest);
+    assert!(found.is_sorted_by(|a, b| a.0 > b.0));
+    for limit in [1, 2, 4] {
+        let (mut before, mut read) = (None, Vec::new());
+        loop {
+            let page = journal::recent(store, &place, before, limit).expect("reads");
+            let Some(last) = page.last() else { break };
+            before = Some(last.0);
+            read.extend(page.into_iter().map(|(_, e)| e));
+        }
+        assert_eq!(read, newest, "{limit}");
+    }
+    for one in &all {
+        let found = journal::of_event(store, &place, one.lineage.event).expect("reads");
+        assert_eq!(found.iter().map(|(_, e)| e).collect::<Vec<_>>(), [one]);
+    }
+    assert!(journal::of_event(store, &place, event(0)).expect("reads").is_empty());
 }
 
 fn entry(kind: Kind, event: EventId, at: i64) -> Entry {
