@@ -175,7 +175,8 @@ impl Table<'_> {
                 let member = &shape["member"];
                 let beside = self.overlay["query"]["lists"][name].as_str();
                 let wire = beside.or(member["locationName"].as_str()).unwrap_or("member");
-                let flattened = shape["flattened"].as_bool().unwrap_or(false);
+                // All lists of a service that speaks Query beside JSON are flat; some models say so at the member.
+                let flattened = shape["flattened"].as_bool().unwrap_or(beside.is_some());
                 format!(
                     "Kind::List(&Item {{ shape: &{}, wire: {wire:?}, flattened: {flattened} }})",
                     reference(member)?

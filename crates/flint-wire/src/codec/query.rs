@@ -117,7 +117,9 @@ impl Node {
     fn structure(&self, members: &'static [Member]) -> Result<Option<Doc>, Fault> {
         let mut values = Vec::new();
         for member in members {
-            if let Some(node) = self.children.get(wire(member))
+            // `Entries=` is an empty list, also where the items go by a name of their own.
+            let empty = || self.children.get(member.wire).filter(|node| node.value.as_deref() == Some(""));
+            if let Some(node) = self.children.get(wire(member)).or_else(empty)
                 && let Some(value) = node.read(member.shape)?
             {
                 values.push((Key::Borrowed(member.name), value));

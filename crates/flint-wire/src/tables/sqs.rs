@@ -322,7 +322,7 @@ static S_BATCH_RESULT_ERROR_ENTRY_LIST: Shape = Shape::new(
 static S_BINARY: Shape = Shape::new("Binary", Kind::Blob);
 
 static S_BINARY_LIST: Shape =
-    Shape::new("BinaryList", Kind::List(&Item { shape: &S_BINARY, wire: "BinaryListValue", flattened: false }));
+    Shape::new("BinaryList", Kind::List(&Item { shape: &S_BINARY, wire: "BinaryListValue", flattened: true }));
 
 static S_BOOLEAN: Shape = Shape::new("Boolean", Kind::Boolean);
 
@@ -825,7 +825,7 @@ static S_START_MESSAGE_MOVE_TASK_RESULT: Shape =
 static S_STRING: Shape = Shape::new("String", Kind::Text);
 
 static S_STRING_LIST: Shape =
-    Shape::new("StringList", Kind::List(&Item { shape: &S_STRING, wire: "StringListValue", flattened: false }));
+    Shape::new("StringList", Kind::List(&Item { shape: &S_STRING, wire: "StringListValue", flattened: true }));
 
 static S_TAG_KEY: Shape = Shape::new("TagKey", Kind::Text);
 
