@@ -1,0 +1,8 @@
+//! Queues over a store in memory and virtual time: what must hold across restarts and refused writes.
+
+mod fifo;
+mod full;
+mod letters;
+mod life;
+mod ports;
+mod support;
