@@ -6,10 +6,10 @@ use bytes::Bytes;
 use flint_base::Timestamp;
 use flint_kit::{Body, Fault, FaultKind, Invocation, InvokeMode};
 use flint_model::{FunctionRef, Place};
-use flint_store::{Batch, journal};
+use flint_store::{Batch, CommitError, journal};
 
-use crate::core::Core;
-use crate::documents::{Answer, Report, dead_letter_attributes};
+use crate::core::{COMMIT_AGAIN, Core};
+use crate::documents::{Answer, Report, dead_letter_attributes, error_message};
 use crate::due::Due;
 use crate::error::Error;
 use crate::keys::{self, EventRecord, OutboxRecord, Purpose};
@@ -19,10 +19,10 @@ use crate::policy::{self, Condition, Ended, Policy, Tries, Verdict};
 use crate::settings::LATEST;
 
 /// How the engine refuses a chain that went through the function too often.
-const RECURSIVE: &str = "RecursiveInvocationException";
+pub(crate) const RECURSIVE: &str = "RecursiveInvocationException";
 
 /// Bytes of an answer that are kept; the engine bounds answers at 6 MB.
-const ANSWER_MAX: usize = 16 << 20;
+pub(crate) const ANSWER_MAX: usize = 16 << 20;
 
 /// How an attempt ended, and what was answered.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub(crate) struct Ran {
     pub answer: Option<Answer>,
     pub outcome: Option<journal::Outcome>,
     pub billed_ms: Option<u64>,
+    /// Of a fault.
+    pub code: Option<String>,
 }
 
 /// Runs the event at `due` of `lane` once and writes down what that means.
@@ -73,7 +75,8 @@ async fn conduct(core: &Arc<Core>, lane: &Lane, due: Due) -> Result<(Option<Due>
             let next = Due::new(at, due.id);
             lane.hold(next);
             let value = keys::encode(&event, event.payload, &payload);
-            let entry = event.entry(journal::Kind::Retried, &ran, now);
+            let mut entry = event.entry(journal::Kind::Retried, &ran, now);
+            entry.error = ran.error(Condition::RetriesExhausted);
             let batch = batch.put(keys::EVENTS, keys::event_key(&event.place, &event.function, next), value);
             core.commit_at_last(batch.journal(entry)).await?;
             Ok((Some(next), ended))
@@ -118,6 +121,7 @@ async fn ask(core: &Core, event: &EventRecord, payload: Bytes) -> Ran {
         ended: if outcome.function_error.is_some() { Ended::Failed } else { Ended::Succeeded },
         outcome: Some(outcome_of(outcome.function_error, &payload)),
         billed_ms: Some(outcome.billed_ms),
+        code: None,
         answer: Some(Answer {
             status: outcome.status,
             executed_version: Some(outcome.executed_version.to_string()),
@@ -168,9 +172,16 @@ async fn end(core: &Arc<Core>, fate: Fate, mut batch: Batch) -> Result<(), Error
     let nowhere = fate.destinations.record.is_none() && fate.destinations.dead_letter.is_none();
     match condition {
         Condition::Success => batch = batch.journal(event.entry(journal::Kind::Settled, ran, *now)),
-        _ if nowhere => batch = batch.journal(event.entry(journal::Kind::Discarded, ran, *now)),
+        _ if nowhere => {
+            let mut entry = event.entry(journal::Kind::Discarded, ran, *now);
+            entry.error = ran.error(*condition);
+            batch = batch.journal(entry);
+        }
         // It is still on its way; the outbox says where it ended.
         _ => {}
+    }
+    if *condition != Condition::Success {
+        batch = keep(core, &event.place, &fate.payload, batch).await?;
     }
     let mut posted: Vec<Posted> = Vec::new();
     for (record, body) in fate.letters() {
@@ -181,6 +192,17 @@ async fn end(core: &Arc<Core>, fate: Fate, mut batch: Batch) -> Result<(), Error
     core.commit_at_last(batch).await?;
     posted.into_iter().for_each(|one| core.outbox.arrived(one));
     Ok(())
+}
+
+/// Keeps the payload of an event that failed for whoever looks into it.
+async fn keep(core: &Core, place: &Place, payload: &Bytes, batch: Batch) -> Result<Batch, Error> {
+    loop {
+        match journal::Kept::new(place, payload).add_to(&*core.store, batch.clone()).await {
+            Ok((batch, _)) => return Ok(batch),
+            Err(CommitError::Full | CommitError::Busy) => tokio::time::sleep(COMMIT_AGAIN).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 impl Fate {
@@ -221,6 +243,8 @@ impl Fate {
                 }
                 Purpose::OnSuccess | Purpose::OnFailure => Vec::new(),
             },
+            error: self.ran.error(self.condition),
+            event: payload_ref(event.payload),
             created_ms: self.now.as_millis(),
             tries: 0,
             payload: keys::plan(&body),
@@ -231,7 +255,22 @@ impl Fate {
 
 impl Ran {
     fn nothing(ended: Ended) -> Self {
-        Self { ended, answer: None, outcome: None, billed_ms: None }
+        Self { ended, answer: None, outcome: None, billed_ms: None, code: None }
+    }
+
+    /// Of what it failed.
+    fn error(&self, condition: Condition) -> Option<journal::Error> {
+        let answer = self.answer.as_ref();
+        match answer {
+            Some(Answer { payload: Some(payload), function_error: Some(_), .. }) => {
+                Some(journal::Error::of_document(payload))
+            }
+            Some(Answer { payload: Some(_), .. }) => None,
+            Some(Answer { message: Some(message), status, .. }) => {
+                Some(journal::Error::new(self.code.clone().unwrap_or_else(|| status.to_string()), message.clone()))
+            }
+            _ => Some(journal::Error::new(condition.name(), error_message(condition, answer))),
+        }
     }
 
     /// The engine did not run it.
@@ -249,7 +288,13 @@ impl Ran {
             message: Some(fault.message.clone()),
             ..Answer::default()
         };
-        Self { ended, answer: Some(answer), outcome: Some(outcome), billed_ms: None }
+        Self {
+            ended,
+            answer: Some(answer),
+            outcome: Some(outcome),
+            billed_ms: None,
+            code: Some(fault.code.to_string()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flint_base::{Clock, RequestId, Timestamp};
-use flint_kit::{Ctx, Invoker, Principal, Target};
+use flint_kit::{Ctx, Invoker, Principal, Source, Target};
 use flint_model::{Arn, Lineage, Place};
 use flint_store::{Batch, CommitError, Store};
 use tokio::sync::Notify;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::error::Error;
 use crate::governor::Governor;
 use crate::lanes::Lanes;
+use crate::mapping::registry::Mappings;
 use crate::outbox::Outbox;
 use crate::settings::Settings;
 
@@ -22,7 +23,7 @@ use crate::settings::Settings;
 const NAP_MAX: Duration = Duration::from_secs(60);
 
 /// How long a commit that found no room waits before it is tried again.
-const COMMIT_AGAIN: Duration = Duration::from_millis(250);
+pub(crate) const COMMIT_AGAIN: Duration = Duration::from_millis(250);
 
 /// The parts, and the ports to other rooms.
 #[derive(Debug)]
@@ -32,10 +33,16 @@ pub(crate) struct Core {
     pub invoker: Arc<dyn Invoker>,
     /// By the service of an ARN: `sqs`.
     pub targets: BTreeMap<&'static str, Arc<dyn Target>>,
+    pub sources: BTreeMap<&'static str, Arc<dyn Source>>,
+    /// The reference's own rates, and no help that it does not give.
+    pub parity: bool,
+    /// Most invocations at once for events that nobody waits for.
+    pub background_most: usize,
     pub governor: Arc<Governor>,
     pub settings: Settings,
     pub lanes: Lanes,
     pub outbox: Outbox,
+    pub mappings: Mappings,
     pub closing: Closing,
     pub tasks: Tasks,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flint_base::Clock;
 use flint_kit::target::{Envelope, Receipt};
-use flint_kit::{AsyncInvoker, Ctx, Fault, Invocation, InvokeMode, Invoker, Service, Target};
+use flint_kit::{AsyncInvoker, Ctx, Fault, Invocation, InvokeMode, Invoker, Service, Source, Target};
 use flint_model::{Arn, FunctionRef, Place};
 use flint_store::Store;
 
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::governor::{Bounds, Governor, LoadProbe};
 use crate::keys;
 use crate::lanes::{self, Lanes};
+use crate::mapping::registry::Mappings;
 use crate::ops::invoke_config;
 use crate::outbox::{EVENT_MAX, Outbox, too_large};
 use crate::service::Lambda;
@@ -26,6 +27,8 @@ use crate::settings::Settings;
 pub struct Options {
     /// How many functions may run at once for events that nobody waits for.
     pub background: Bounds,
+    /// The reference's ramp of mappings, and no smaller batches for records that failed before.
+    pub parity: bool,
 }
 
 /// What delivery is built from.
@@ -35,6 +38,8 @@ pub struct Parts {
     pub invoker: Arc<dyn Invoker>,
     /// By the service of an ARN: `sqs`. Functions are delivery's own.
     pub targets: Vec<(&'static str, Arc<dyn Target>)>,
+    /// By the service of an ARN, too.
+    pub sources: Vec<(&'static str, Arc<dyn Source>)>,
     /// How busy the processors are; without it the number of invocations is the most that the options allow.
     pub load: Option<LoadProbe>,
 }
@@ -55,10 +60,14 @@ impl Delivery {
             clock: parts.clock,
             invoker: parts.invoker,
             targets: BTreeMap::from_iter(parts.targets),
+            sources: BTreeMap::from_iter(parts.sources),
+            parity: options.parity,
+            background_most: options.background.most,
             governor: Governor::new(options.background, parts.load),
             settings: Settings::default(),
             lanes: Lanes::default(),
             outbox: Outbox::default(),
+            mappings: Mappings::default(),
             closing: Closing::default(),
             tasks: Tasks::default(),
         });
@@ -68,12 +77,16 @@ impl Delivery {
         invoke_config::sweep(&core).await?;
         keys::sweep_unfinished(&*core.store).await?;
         core.lanes.load(&*core.store)?;
+        for record in keys::load_mappings(&*core.store)? {
+            core.mappings.load(&core, record)?;
+        }
         Ok(Self { core })
     }
 
     /// Moves events until [`Delivery::drain`].
     pub async fn run(&self) {
         self.core.lanes.start(&self.core);
+        self.core.mappings.start(&self.core);
         tokio::select! {
             () = self.core.outbox.run(&self.core) => {}
             () = self.core.governor.run() => {}
@@ -88,6 +101,7 @@ impl Delivery {
         if tokio::time::timeout(limit, self.core.closing.quiet()).await.is_err() {
             tracing::warn!("events were still in flight when the drain time was over; they come again");
         }
+        self.core.mappings.give_all_back(&self.core).await;
     }
 
     /// Ends every task where it stands, as a kill of the process does: for tests and simulations of crashes.

@@ -99,6 +99,10 @@ pub(crate) struct OutboxRecord {
     /// `RequestID`, `ErrorCode` and `ErrorMessage` of a dead letter: name, value, whether it is a number.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attributes: Vec<(String, String, bool)>,
+    /// Of what the event failed, and what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<flint_store::journal::Error>,
+    pub event: flint_store::journal::PayloadRef,
     pub created_ms: i64,
     #[serde(default)]
     pub tries: u32,
@@ -288,4 +292,42 @@ pub(crate) fn child_id(parent: EventId, what: &str) -> EventId {
     id[6] = (id[6] & 0x0F) | 0x80;
     id[8] = (id[8] & 0x3F) | 0x80;
     EventId::from_bytes(id)
+}
+
+/// Event source mappings. Key: place, UUID. Value: [`MappingRecord`].
+pub(crate) const MAPPINGS: Keyspace = Keyspace::new("event-source-mappings");
+
+/// An event source mapping as stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MappingRecord {
+    pub place: Place,
+    pub uuid: String,
+    /// ARN of the source.
+    pub source: String,
+    pub function: FunctionName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qualifier: Option<String>,
+    pub enabled: bool,
+    pub batch_size: u32,
+    pub window_s: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
+    /// `ReportBatchItemFailures`
+    pub partial: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrency: Option<u32>,
+    pub modified_ms: i64,
+}
+
+pub(crate) fn mapping_key(place: &Place, uuid: &str) -> Key {
+    Key::for_place(place).text(uuid)
+}
+
+pub(crate) fn encode_mapping(mapping: &MappingRecord) -> Bytes {
+    record::encode(LAYOUT, mapping)
+}
+
+pub(crate) fn load_mappings(store: &dyn Store) -> Result<Vec<MappingRecord>, Error> {
+    let rows = store.scan(MAPPINGS, &KeyRange::all(), usize::MAX, Direction::Forward)?;
+    rows.iter().map(decode_row).collect()
 }

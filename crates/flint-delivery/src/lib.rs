@@ -8,7 +8,8 @@
 //! 2. `due`: the timer structure. `policy`: when an event is tried again and when it is given up. Both pure.
 //! 3. `lanes`: the events of each function; `attempt`: one try; `governor`: how many at once.
 //! 4. `outbox`: what goes to a target; `documents`: what it says.
-//! 5. `settings`, `ops`, `api`, `service`: the operations. `keys`: records at rest. `core`: what the parts share.
+//! 5. `mapping`: event source mappings.
+//! 6. `settings`, `ops`, `api`, `service`: the operations. `keys`: records at rest. `core`: what the parts share.
 
 mod api;
 mod attempt;
@@ -20,6 +21,7 @@ mod error;
 mod governor;
 mod keys;
 mod lanes;
+mod mapping;
 mod ops;
 mod outbox;
 mod policy;

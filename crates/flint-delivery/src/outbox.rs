@@ -18,7 +18,7 @@ use crate::core::{Core, UnderWay};
 use crate::due::{Due, Heads};
 use crate::error::Error;
 use crate::keys::{self, EventRecord, OutboxRecord, Purpose, child_id};
-use crate::lanes::{self, payload_ref};
+use crate::lanes;
 use crate::policy::backoff;
 
 /// Rows in memory.
@@ -274,7 +274,8 @@ impl OutboxRecord {
         journal::Entry {
             source: Some(self.source.clone()),
             target: Some(self.target.clone()),
-            payload: Some(payload_ref(self.payload)),
+            payload: Some(self.event),
+            error: self.error.clone(),
             trace_id: self.trace.clone(),
             ..journal::Entry::new(self.place.clone(), self.lineage, kind, now)
         }

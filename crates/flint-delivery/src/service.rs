@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use flint_kit::{Ctx, Doc, Fault, Input, OperationSpec, Output, Service};
 
 use crate::core::Core;
-use crate::ops::{self, invoke_config};
+use crate::ops::{self, invoke_config, mapping};
 
 #[derive(Debug)]
 pub(crate) struct Lambda(pub Arc<Core>);
@@ -18,15 +18,27 @@ macro_rules! operations {
     };
 }
 operations! {
+    "CreateEventSourceMapping"
+    "DeleteEventSourceMapping"
     "DeleteFunctionEventInvokeConfig"
+    "GetEventSourceMapping"
     "GetFunctionEventInvokeConfig"
+    "ListEventSourceMappings"
     "ListFunctionEventInvokeConfigs"
     "PutFunctionEventInvokeConfig"
+    "UpdateEventSourceMapping"
     "UpdateFunctionEventInvokeConfig"
 }
 
 fn resource(ctx: &Ctx, doc: &Doc) -> String {
-    ops::resource(&ctx.place, doc.text_of("FunctionName"))
+    match doc.text_of("UUID") {
+        Some(uuid) => flint_model::Arn::new("lambda", &ctx.place, format!("event-source-mapping:{uuid}")).to_string(),
+        None => ops::resource(&ctx.place, doc.text_of("FunctionName")),
+    }
+}
+
+fn accepted(value: &impl serde::Serialize) -> Result<Output, Fault> {
+    Ok(Output { status: Some(202), ..Output::render(value)? })
 }
 
 #[async_trait]
@@ -52,6 +64,11 @@ impl Service for Lambda {
                 invoke_config::delete(core, ctx, &input.parse()?).await?;
                 Ok(Output { status: Some(204), ..Output::empty() })
             }
+            "CreateEventSourceMapping" => accepted(&mapping::create(&self.0, ctx, input.parse()?).await?),
+            "UpdateEventSourceMapping" => accepted(&mapping::update(&self.0, ctx, input.parse()?).await?),
+            "DeleteEventSourceMapping" => accepted(&mapping::delete(core, ctx, &input.parse()?).await?),
+            "GetEventSourceMapping" => Output::render(&mapping::get(core, ctx, &input.parse()?)?),
+            "ListEventSourceMappings" => Output::render(&mapping::list(core, ctx, &input.parse()?)?),
             other => Err(Fault::not_served(format_args!("lambda.{other}"))),
         }
     }

@@ -173,6 +173,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
             clock: clock.clone(),
             invoker: engine.invoker(),
             targets: vec![("sqs", queues.clone())],
+            sources: vec![("sqs", queues.clone())],
             load: options.background.is_none().then(load::probe),
         },
         delivery_options(&options),
@@ -311,7 +312,7 @@ fn delivery_options(options: &Options) -> flint_delivery::Options {
         Some(n) => Bounds { least: n, most: n },
         None => Bounds { least: load::processors(), most: account },
     };
-    flint_delivery::Options { background }
+    flint_delivery::Options { background, parity: options.parity }
 }
 
 fn gate(options: &Options, keys: AllKeys) -> Gate {

@@ -1,6 +1,7 @@
 //! The operations: one file per resource. Each decides, commits, then acts.
 
 pub(crate) mod invoke_config;
+pub(crate) mod mapping;
 
 use flint_model::{FunctionRef, Place};
 

@@ -15,6 +15,8 @@ use flint_kit::{
 use flint_model::{Arn, FunctionRef, Lineage, Place};
 use flint_store::{Direction, KeyRange, Keyspace, MemoryStore, Store, journal};
 
+use crate::sources::Records;
+
 /// When every story begins: 2026-11-21T09:00:00.000Z.
 pub const START: i64 = 1_795_251_600_000;
 
@@ -38,6 +40,8 @@ pub type Script = Arc<dyn Fn(&Call) -> Does + Send + Sync>;
 #[derive(Clone, Debug)]
 pub enum Does {
     Answer(&'static str),
+    /// Works for a while, then answers this.
+    Say(Duration, String),
     /// Answers with this error document.
     Fail(&'static str),
     /// Works for a while, then answers null.
@@ -59,6 +63,19 @@ pub struct Call {
     pub trace: Option<String>,
     /// 1 for the first call of this request id.
     pub attempt: usize,
+}
+
+impl Call {
+    /// The ids of the records of a batch.
+    pub fn ids(&self) -> Vec<String> {
+        let event: serde_json::Value = serde_json::from_slice(&self.payload).expect("an event");
+        let records = event["Records"].as_array().expect("records").clone();
+        records.iter().map(|record| record["messageId"].as_str().expect("an id").to_owned()).collect()
+    }
+
+    pub fn has(&self, id: &str) -> bool {
+        self.ids().iter().any(|other| other == id)
+    }
 }
 
 #[derive(Clone)]
@@ -108,6 +125,16 @@ impl Engine {
         calls.iter().filter(|call| call.function == name).map(|call| call.at_ms / 1_000).collect()
     }
 
+    async fn work(&self, span: Duration) {
+        {
+            let mut running = self.running.lock().unwrap();
+            running.0 += 1;
+            running.1 = running.1.max(running.0);
+        }
+        tokio::time::sleep(span).await;
+        self.running.lock().unwrap().0 -= 1;
+    }
+
     fn find(&self, function: &FunctionRef) -> Result<Function, Fault> {
         let known = matches!(&function.qualifier, None | Some(flint_model::Qualifier::Latest))
             || function.qualifier.as_ref().is_some_and(|q| q.to_string() == "live");
@@ -138,10 +165,10 @@ impl Invoker for Engine {
             calls.push(call.clone());
             call
         };
-        let answer = |payload: &'static str, function_error| {
+        let answer = |payload: &str, function_error| {
             Ok(Outcome {
                 status: 200,
-                payload: Body::Whole(Bytes::from_static(payload.as_bytes())),
+                payload: Body::Whole(Bytes::copy_from_slice(payload.as_bytes())),
                 function_error,
                 executed_version: "$LATEST".into(),
                 tail: None,
@@ -152,14 +179,12 @@ impl Invoker for Engine {
             Does::Answer(payload) => answer(payload, None),
             Does::Fail(document) => answer(document, Some("Unhandled")),
             Does::Work(span) => {
-                {
-                    let mut running = self.running.lock().unwrap();
-                    running.0 += 1;
-                    running.1 = running.1.max(running.0);
-                }
-                tokio::time::sleep(span).await;
-                self.running.lock().unwrap().0 -= 1;
+                self.work(span).await;
                 answer("null", None)
+            }
+            Does::Say(span, said) => {
+                self.work(span).await;
+                answer(&said, None)
             }
             Does::Throttle => Err(Fault::throttle("TooManyRequestsException", "Rate Exceeded.")),
             Does::System => Err(Fault::server(500, "ServiceException", "internal error")),
@@ -198,11 +223,20 @@ impl Target for Queue {
     }
 }
 
+/// What outlives a restart.
+#[derive(Default)]
+struct Rooms {
+    engine: Arc<Engine>,
+    queue: Arc<Queue>,
+    records: Arc<Records>,
+}
+
 /// Everything that a story needs. Dropping it and making one with the same store is a restart after a kill.
 pub struct World {
     pub store: Arc<dyn Store>,
     pub engine: Arc<Engine>,
     pub queue: Arc<Queue>,
+    pub records: Arc<Records>,
     pub clock: Arc<TokioClock>,
     pub delivery: Delivery,
     loops: tokio::task::JoinHandle<()>,
@@ -216,31 +250,26 @@ impl World {
     /// With at most this many invocations at once.
     pub async fn limited(most: usize) -> Self {
         let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
-        Self::with(Arc::new(MemoryStore::new()), Arc::new(Engine::default()), Arc::new(Queue::default()), clock, most)
-            .await
+        Self::with(Arc::new(MemoryStore::new()), Rooms::default(), clock, most, false).await
     }
 
-    async fn with(
-        store: Arc<dyn Store>,
-        engine: Arc<Engine>,
-        queue: Arc<Queue>,
-        clock: Arc<TokioClock>,
-        most: usize,
-    ) -> Self {
+    async fn with(store: Arc<dyn Store>, rooms: Rooms, clock: Arc<TokioClock>, most: usize, parity: bool) -> Self {
+        let Rooms { engine, queue, records } = rooms;
         *engine.clock.lock().unwrap() = Some(clock.clone());
         let parts = Parts {
             store: store.clone(),
             clock: clock.clone(),
             invoker: engine.clone(),
             targets: vec![("sqs", queue.clone())],
+            sources: vec![("sqs", records.clone())],
             load: None,
         };
-        let options = Options { background: Bounds { least: most, most } };
+        let options = Options { background: Bounds { least: most, most }, parity };
         let delivery = Delivery::open(parts, options).await.expect("opens");
         let running = delivery.clone();
         let loops = tokio::spawn(async move { running.run().await });
         tokio::task::yield_now().await;
-        Self { store, engine, queue, clock, delivery, loops }
+        Self { store, engine, queue, records, clock, delivery, loops }
     }
 
     /// The context of a request with this id.
@@ -275,9 +304,20 @@ impl World {
         self.delivery.async_invoker().accept(&self.ctx(id), invocation).await.expect("accepted");
     }
 
+    /// With the reference's own rates.
+    pub async fn parity() -> Self {
+        let clock = Arc::new(TokioClock(tokio::time::Instant::now()));
+        Self::with(Arc::new(MemoryStore::new()), Rooms::default(), clock, 1_000, true).await
+    }
+
     pub async fn call(&self, operation: &str, doc: serde_json::Value) -> Result<Doc, Fault> {
         let input = Input::from_doc(doc_of(&doc));
         self.delivery.service().call(&self.ctx(RequestId::random()), operation, input).await.map(|output| output.doc)
+    }
+
+    /// Milliseconds since the story began.
+    pub fn clock_ms(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millis() - START).unwrap()
     }
 
     /// What the journal says of an event, oldest first.
@@ -304,7 +344,8 @@ impl World {
     pub async fn restart(self, most: usize) -> Self {
         self.delivery.abandon();
         self.loops.abort();
-        Self::with(self.store, self.engine, self.queue, self.clock, most).await
+        let rooms = Rooms { engine: self.engine, queue: self.queue, records: self.records };
+        Self::with(self.store, rooms, self.clock, most, false).await
     }
 }
 

@@ -2,5 +2,8 @@
 
 mod asynchronous;
 mod fakes;
+mod mapping_operations;
+mod mappings;
 mod restarts;
 mod settings;
+mod sources;

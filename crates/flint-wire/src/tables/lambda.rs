@@ -1140,7 +1140,7 @@ static S_CREATE_EVENT_SOURCE_MAPPING_REQUEST: Shape = Shape::new(
         },
         Member { served: false, ..Member::new("StartingPosition", "StartingPosition", &S_EVENT_SOURCE_POSITION) },
         Member { served: false, ..Member::new("StartingPositionTimestamp", "StartingPositionTimestamp", &S_DATE) },
-        Member::new("Tags", "Tags", &S_TAGS),
+        Member { served: false, ..Member::new("Tags", "Tags", &S_TAGS) },
         Member { served: false, ..Member::new("Topics", "Topics", &S_TOPICS) },
         Member {
             served: false,
