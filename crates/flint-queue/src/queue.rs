@@ -319,8 +319,9 @@ impl Heart {
     fn run_of(&self, first: u64, max: usize) -> Vec<u64> {
         let Some(groups) = &self.groups else { return vec![first] };
         let line = groups.line(self.messages[&first].group);
-        let ready = |sequence: &u64| self.messages[sequence].state == State::Ready;
-        line.take_while(ready).take(max).collect()
+        // Behind what is loaded, a message known from before the start may have others before it.
+        let next = |sequence: &u64| self.messages[sequence].state == State::Ready && *sequence <= self.loaded_to;
+        line.take_while(next).take(max).collect()
     }
 
     /// Answers whether the message went out.

@@ -391,6 +391,18 @@ fn what_outlives_its_retention_is_not_handed_out() {
 }
 
 #[test]
+fn what_was_delayed_before_the_start_does_not_overtake_what_is_not_loaded() {
+    let mut heart = Heart::new(true, 1, 4, 3);
+    let message = |sequence| Loaded { sequence, sent: 0, group: Some("g"), chunks: 0 };
+    let flight = Flight { visible_at: 5, first_received: 0, receive_count: 0, generation: 0 };
+    heart.restore(10, message(3), flight);
+    heart.load([message(1)], false);
+    let rules = Rules { max: 10, visibility_ms: 0, max_receives: None, retention_ms: i64::MAX };
+    let out: Vec<u64> = heart.take(10, rules).out.iter().map(|(sequence, _)| *sequence).collect();
+    assert_eq!(out, [1]);
+}
+
+#[test]
 fn behind_a_dead_letter_its_group_waits() {
     let mut heart = Heart::new(true, 1, 1, 0);
     for _ in 0..3 {
