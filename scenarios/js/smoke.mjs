@@ -140,7 +140,7 @@ await step("errors", async () => {
   await refused(lambda, new lambdaSdk.GetFunctionCommand({ FunctionName: "none" }), "ResourceNotFoundException", 404);
   await refused(iam, new iamSdk.GetRoleCommand({ RoleName: "none" }), "NoSuchEntityException", 404);
   await refused(iam, new iamSdk.DeleteRoleCommand({ RoleName: name }), "DeleteConflictException", 409);
-  await refused(lambda, new lambdaSdk.ListEventSourceMappingsCommand({}), "NotImplemented", 501);
+  await refused(lambda, new lambdaSdk.ListFunctionUrlConfigsCommand({ FunctionName: name }), "NotImplemented", 501);
 });
 
 await step("delete", async () => {

@@ -99,6 +99,6 @@ def test_a_failing_function_is_told(cli, shared, name, tmp_path):
 
 
 def test_what_is_not_served_ends_at_once(cli, name):
-    refused = cli("lambda", "list-event-source-mappings", "--function-name", name, check=False)
+    refused = cli("lambda", "list-function-url-configs", "--function-name", name, check=False)
     assert refused.returncode != 0 and "NotImplemented" in refused.stderr
-    assert "ListEventSourceMappings" in refused.stderr
+    assert "ListFunctionUrlConfigs" in refused.stderr

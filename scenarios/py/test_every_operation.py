@@ -31,12 +31,13 @@ class Blob:
         self.content = content
 
 
-def script(name, runtime, region):
-    """(service, operation, arguments), in an order that works."""
+def script(name, runtime, region, mapping):
+    """(service, operation, arguments), in an order that works; `mapping` is an event source mapping of another function."""
     role, layer = f"arn:aws:iam::{ACCOUNT}:role/{name}", f"arn:aws:lambda:{region}:{ACCOUNT}:layer:{name}"
     arn = f"arn:aws:lambda:{region}:{ACCOUNT}:function:{name}"
     code, other = flint.zipped({"app.py": SOURCE}), flint.zipped({"app.py": SOURCE + "# again\n"})
     of_role, of_function = {"RoleName": name}, {"FunctionName": name}
+    of_mapping = {"UUID": mapping["UUID"]}
     group = {"logGroupName": f"/{name}"}
     stream = {**group, "logStreamName": "s"}
     rows = {
@@ -93,7 +94,18 @@ def script(name, runtime, region):
             ("GetFunctionConcurrency", of_function),
             ("DeleteFunctionConcurrency", of_function),
             ("GetFunctionCodeSigningConfig", of_function),
+            ("PutFunctionRecursionConfig", {**of_function, "RecursiveLoop": "Allow"}),
             ("GetFunctionRecursionConfig", of_function),
+            ("PutFunctionEventInvokeConfig", {**of_function, "MaximumRetryAttempts": 1}),
+            ("UpdateFunctionEventInvokeConfig", {**of_function, "MaximumEventAgeInSeconds": 60}),
+            ("GetFunctionEventInvokeConfig", of_function),
+            ("ListFunctionEventInvokeConfigs", of_function),
+            ("DeleteFunctionEventInvokeConfig", of_function),
+            ("CreateEventSourceMapping", {**of_function, "EventSourceArn": mapping["EventSourceArn"]}),
+            ("ListEventSourceMappings", of_function),
+            ("GetEventSourceMapping", of_mapping),
+            ("UpdateEventSourceMapping", {**of_mapping, "BatchSize": 5}),
+            ("DeleteEventSourceMapping", of_mapping),
             ("GetRuntimeManagementConfig", of_function),
             ("DeleteFunction", of_function),
             ("DeleteLayerVersion", {"LayerName": name, "VersionNumber": 1}),
@@ -120,8 +132,11 @@ def script(name, runtime, region):
     return [(service, *row) for service, calls in rows.items() for row in calls] + end
 
 
+MAPPING = {"UUID": "u", "EventSourceArn": "arn:aws:sqs:us-east-1:000000000000:q"}
+
+
 def test_the_script_names_every_operation():
-    named = {(service, operation) for service, operation, _ in script("n", "python3", "us-east-1")}
+    named = {(service, operation) for service, operation, _ in script("n", "python3", "us-east-1", MAPPING)}
     carried = {(s.name, o) for s in violations.load() if s.name != "flint" for o in s.operations()}
     assert named == carried, named ^ carried
 
@@ -129,7 +144,17 @@ def test_the_script_names_every_operation():
 @pytest.fixture
 def steps(shared, name):
     region = shared.environment()["AWS_REGION"]
-    return script(name, shared.python(), region)
+    functions, queues = shared.client("lambda"), shared.client("sqs")
+    queue = queues.create_queue(QueueName=f"q-{name}")["QueueUrl"]
+    source = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    functions.create_function(
+        FunctionName=f"other-{name}", Runtime=shared.python(), Role=f"arn:aws:iam::{ACCOUNT}:role/r", Handler="app.handler",
+        Code={"ZipFile": flint.zipped({"app.py": SOURCE})},
+    )
+    mapping = functions.create_event_source_mapping(FunctionName=f"other-{name}", EventSourceArn=source)
+    enabled = lambda: functions.get_event_source_mapping(UUID=mapping["UUID"])["State"] == "Enabled"  # noqa: E731
+    flint.until(enabled, 10, "the mapping to be enabled")
+    return script(name, shared.python(), region, mapping)
 
 
 def plain(value, blob):

@@ -42,6 +42,14 @@ class World:
                     "lambda", "publish_layer_version", LayerName=layer,
                     Content={"ZipFile": flint.zipped({f"python/m{number}.py": "X = 1\n"})},
                 )
+        queues = server.client("sqs")
+        for number in range(3):
+            functions.put_function_event_invoke_config(
+                FunctionName="f", Qualifier=("$LATEST", "1", "alias0")[number], MaximumRetryAttempts=1
+            )
+            url = queues.create_queue(QueueName=f"q{number}")["QueueUrl"]
+            arn = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+            functions.create_event_source_mapping(FunctionName="f", EventSourceArn=arn)
         for group in ("/a", "/b", "/c"):
             logs.create_log_group(logGroupName=group)
             logs.create_log_stream(logGroupName="/a", logStreamName="s" + group[1:])
@@ -68,6 +76,8 @@ PAGES = {
         "ListFunctions": ({}, "Functions", 3),
         "ListVersionsByFunction": ({"FunctionName": "f"}, "Versions", 4),
         "ListAliases": ({"FunctionName": "f"}, "Aliases", 3),
+        "ListEventSourceMappings": ({}, "EventSourceMappings", 3),
+        "ListFunctionEventInvokeConfigs": ({"FunctionName": "f"}, "FunctionEventInvokeConfigs", 3),
         "ListLayers": ({}, "Layers", 4),
         "ListLayerVersions": ({"LayerName": "l"}, "LayerVersions", 3),
     },

@@ -5,6 +5,7 @@ its own, so that the two can disagree.
 """
 
 import base64
+import itertools
 import json
 import re
 import urllib.parse
@@ -321,7 +322,7 @@ class Service:
                 if candidate not in accepted:
                     return candidate, []
         if kind in ("integer", "long"):
-            return max(shape.get("min", 0), 1), []
+            return next(n for n in itertools.count(max(shape.get("min", 0), 1)) if str(n) not in accepted), []
         return {"boolean": True, "blob": b"x", "timestamp": 1}.get(kind), []
 
     def case(self, operation, path, what, value, told):
