@@ -8,11 +8,27 @@ use http::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::server::Access;
+
 /// A signed request of the functions API as it goes over the wire to `address`.
 pub fn render(address: &str, path: &str, body: &[u8], credentials: &Credentials, region: &str) -> Result<Bytes> {
-    let request = Request::builder().method(Method::POST).uri(format!("http://{address}{path}"));
-    let (mut parts, ()) = request.header("content-type", "application/json").body(())?.into_parts();
-    signer::sign(&mut parts, body, credentials, region, "lambda", SystemClock::new().now())?;
+    let access = Access { address: address.to_owned(), credentials: credentials.clone(), region: region.to_owned() };
+    signed(&access, "lambda", path, &[("content-type", "application/json")], body)
+}
+
+/// A signed request of SQS.
+pub fn sqs(access: &Access, operation: &str, body: &[u8]) -> Result<Bytes> {
+    let target = format!("AmazonSQS.{operation}");
+    signed(access, "sqs", "/", &[("content-type", "application/x-amz-json-1.0"), ("x-amz-target", &target)], body)
+}
+
+fn signed(access: &Access, service: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Bytes> {
+    let mut request = Request::builder().method(Method::POST).uri(format!("http://{}{path}", access.address));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (mut parts, ()) = request.body(())?.into_parts();
+    signer::sign(&mut parts, body, &access.credentials, &access.region, service, SystemClock::new().now())?;
     let mut text = format!("POST {path} HTTP/1.1\r\ncontent-length: {}\r\n", body.len()).into_bytes();
     for (name, value) in &parts.headers {
         text.extend_from_slice(name.as_str().as_bytes());
@@ -40,7 +56,23 @@ impl Lean {
 
     /// Sends the request once; the answer's body must be `expected`.
     pub async fn call(&mut self, expected: &[u8]) -> Result<()> {
-        self.stream.write_all(&self.request).await?;
+        let request = self.request.clone();
+        let body = self.exchange(&request).await?;
+        if body != expected {
+            bail!("answered {}", String::from_utf8_lossy(body));
+        }
+        Ok(())
+    }
+
+    /// Sends its request once more, whatever the answer is; answers its body.
+    pub async fn repeat(&mut self) -> Result<&[u8]> {
+        let request = self.request.clone();
+        self.exchange(&request).await
+    }
+
+    /// Sends a request and answers the body of what came, which must be a success.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<&[u8]> {
+        self.stream.write_all(request).await?;
         let mut filled = 0;
         loop {
             let room = self.buffer.get_mut(filled..).filter(|room| !room.is_empty()).context("an answer of 16 KiB")?;
@@ -51,14 +83,13 @@ impl Lean {
             filled += count;
             let seen = &self.buffer[..filled];
             let Some(head) = seen.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
-            let (head, body) = (&seen[..head], &seen[head + 4..]);
-            if body.len() < length(head)? {
+            if seen.len() - head - 4 < length(&seen[..head])? {
                 continue;
             }
-            if !head.starts_with(b"HTTP/1.1 200") || body != expected {
+            if !seen.starts_with(b"HTTP/1.1 200") {
                 bail!("answered {}", String::from_utf8_lossy(seen));
             }
-            return Ok(());
+            return Ok(&self.buffer[head + 4..filled]);
         }
     }
 }

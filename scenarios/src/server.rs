@@ -50,6 +50,18 @@ impl Server {
         Ok((server, Restart { ready_ms }))
     }
 
+    /// Kills the server and starts it again on its data. Answers when the start began, and when it said that it serves.
+    pub fn kill_and_start(mut self) -> Result<(Self, u64, u64)> {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir()?);
+        let binary = self.binary.clone();
+        self.child.kill()?;
+        drop(self);
+        let began = monotonic_ns();
+        let server = Self::start_in(&binary, folder)?;
+        let ready_ns = server.ready_ns;
+        Ok((server, began, ready_ns))
+    }
+
     fn start_in(binary: &Path, folder: tempfile::TempDir) -> Result<Self> {
         let log = std::fs::OpenOptions::new().append(true).create(true).open(folder.path().join("stderr"))?;
         let mut child = Command::new(binary)

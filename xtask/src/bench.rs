@@ -1,4 +1,4 @@
-//! `cargo xtask bench [store|cold|warm|floor|thousand|stream|gone|walls]`: release-build figures, printed as measured.
+//! `cargo xtask bench [store|cold|warm|floor|thousand|stream|gone|queue|restart|walls]`: release-build figures, printed as measured.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::{cmd, trial};
 
-const ALL: [&str; 8] = ["store", "cold", "warm", "floor", "thousand", "stream", "gone", "walls"];
+const ALL: [&str; 10] = ["store", "cold", "warm", "floor", "thousand", "stream", "gone", "queue", "restart", "walls"];
 
 pub fn run(args: &[String]) -> Result<()> {
     let which: Vec<&str> = if args.is_empty() { ALL.to_vec() } else { args.iter().map(String::as_str).collect() };
     for name in which {
         match name {
             "store" => store()?,
-            "cold" | "warm" | "thousand" | "stream" | "gone" => load(name, None)?,
+            "cold" | "warm" | "thousand" | "stream" | "gone" | "queue" | "restart" => load(name, None)?,
             "floor" => floor()?,
             "walls" => walls()?,
             other => bail!("no bench is called `{other}`; there are {}", ALL.join(", ")),

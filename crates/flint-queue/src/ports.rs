@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Error;
 use crate::address::Handle;
-use crate::message::{Attribute, Value, md5_of_attributes};
+use crate::message::{Attribute, Value, md5_of, md5_of_attributes};
 use crate::ops::receive::{Ask, Received};
 use crate::ops::send::Outgoing;
 use crate::ops::visibility::Change;
@@ -43,6 +43,7 @@ impl Target for Queues {
             Attribute { name: a.name, data_type: data_type.to_owned(), value }
         };
         let outgoing = Outgoing {
+            md5_of_body: md5_of(&envelope.payload),
             body: text(envelope.payload)?,
             attributes: envelope.attributes.into_iter().map(attribute).collect(),
             delay: None,

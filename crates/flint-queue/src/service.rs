@@ -249,8 +249,9 @@ pub(crate) fn sequence_number(sequence: u64) -> String {
 fn outgoing(entry: api::SendEntry) -> Result<(Outgoing, Digests), Error> {
     let attributes = attributes(entry.message_attributes)?;
     let system = attributes_of_system(entry.message_system_attributes)?;
+    let md5_of_body = md5_of(entry.message_body.as_bytes());
     let digests = Digests {
-        body: hex(&md5_of(entry.message_body.as_bytes())),
+        body: hex(&md5_of_body),
         attributes: md5_of_attributes(&attributes).as_ref().map(hex),
         system: md5_of_attributes(&system).as_ref().map(hex),
     };
@@ -260,6 +261,7 @@ fn outgoing(entry: api::SendEntry) -> Result<(Outgoing, Digests), Error> {
     });
     let outgoing = Outgoing {
         body: entry.message_body,
+        md5_of_body,
         attributes,
         delay: entry.delay_seconds,
         group: entry.message_group_id,
@@ -272,8 +274,12 @@ fn outgoing(entry: api::SendEntry) -> Result<(Outgoing, Digests), Error> {
 
 pub(crate) fn hex(digest: &[u8; 16]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
-    digest.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(32);
+    for byte in digest {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
 
 fn attributes(given: Given) -> Result<Vec<Attribute>, Error> {

@@ -25,9 +25,10 @@ pub(crate) const BATCH_MESSAGES: usize = 80;
 const BATCH_CHUNKS: usize = 14;
 
 /// What a sender gives.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outgoing {
     pub body: String,
+    pub md5_of_body: [u8; 16],
     pub attributes: Vec<Attribute>,
     /// In seconds; the queue's if there is none.
     pub delay: Option<i64>,
@@ -101,7 +102,7 @@ fn prepare(
     now: Timestamp,
     outgoing: Outgoing,
 ) -> Result<Letter, Error> {
-    let Outgoing { body, attributes, delay, group, deduplication, trace, lineage } = outgoing;
+    let Outgoing { body, md5_of_body, attributes, delay, group, deduplication, trace, lineage } = outgoing;
     message::check(&body, &attributes, settings.max_bytes as usize)?;
     let delay = check_delay(settings, delay)?;
     let deduplication = check_ids(settings, group.as_deref(), deduplication, &body)?;
@@ -113,7 +114,7 @@ fn prepare(
         lineage: lineage.unwrap_or_else(own),
         sent: now,
         sender: ctx.principal.user_id(),
-        md5_of_body: message::md5_of(body.as_bytes()),
+        md5_of_body,
         attributes,
         group,
         deduplication,

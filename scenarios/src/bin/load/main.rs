@@ -1,4 +1,4 @@
-//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand`, `stream` and `gone`, and behind
+//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand`, `stream`, `gone`, `queue` and `restart`, and behind
 //! `cargo xtask torture endings`.
 //!
 //! It starts a server of its own, drives it over signed keep-alive connections and prints what it measured, as measured.
@@ -8,6 +8,9 @@ mod endings;
 mod floor;
 mod gone;
 mod kinds;
+mod queue;
+mod redis;
+mod restart;
 mod stream;
 mod thousand;
 mod warm;
@@ -30,8 +33,13 @@ fn main() -> Result<()> {
         ["endings", state, commit, seconds] => {
             runtime.block_on(endings::run(&binary, state.as_ref(), commit, seconds.parse()?))
         }
+        ["queue"] => runtime.block_on(queue::run(&binary)),
+        ["bare"] => queue::bare(),
+        ["restart"] => runtime.block_on(restart::run(&binary)),
         ["stream"] => runtime.block_on(stream::run(&binary)),
-        _ => bail!("load cold|warm|floor CLIENTS [ROW]...|thousand|stream|gone|endings STATE COMMIT SECONDS"),
+        _ => bail!(
+            "load cold|warm|floor CLIENTS [ROW]...|thousand|stream|gone|queue|restart|endings STATE COMMIT SECONDS"
+        ),
     }
 }
 
