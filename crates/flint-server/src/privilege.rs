@@ -33,6 +33,14 @@ pub(crate) fn no_core_dumps() {
     }
 }
 
+/// No pages of 2 MiB for the server's heap: half of its memory was the unused rest of them. Called when the spawner exists, since
+/// functions, which are the spawner's children, shall have them.
+pub(crate) fn no_huge_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "the server takes more memory than it needs");
+    }
+}
+
 /// Lets the process have as many descriptors as it may: an environment holds about a dozen.
 pub(crate) fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);

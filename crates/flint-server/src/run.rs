@@ -85,6 +85,7 @@ fn prepare(options: Options) -> Result<Prepared, Error> {
     };
     privilege::no_core_dumps();
     let channel = spawner::start(&sandbox)?;
+    privilege::no_huge_pages();
     // Root may have to read it, and the spawner has no use for it.
     let master_key = master_key(&options)?;
     if host.root {
