@@ -83,6 +83,21 @@ impl Client {
         Ok(self.sender.send_request(Request::from_parts(parts, Full::new(body))).await?)
     }
 
+    /// One operation of a service that speaks JSON; `target` as `X-Amz-Target` says it.
+    pub async fn json(&mut self, service: &str, target: &str, input: &Value) -> Result<(StatusCode, Bytes)> {
+        let body = Bytes::from(input.to_string());
+        let request = Request::builder().method(Method::POST).uri(format!("http://{}/", self.address));
+        let request = request.header("content-type", "application/x-amz-json-1.0").header("x-amz-target", target);
+        let (mut parts, ()) = request.body(())?.into_parts();
+        signer::sign(&mut parts, &body, &self.credentials, &self.region, service, self.clock.now())?;
+        parts.uri = "/".parse()?;
+        // The connection's task may not have run yet.
+        self.sender.ready().await?;
+        let response = self.sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    }
+
     pub async fn invoke(&mut self, name: &str, payload: Bytes) -> Result<Bytes> {
         let path = format!("/2015-03-31/functions/{name}/invocations");
         let (status, body) = self.call(Method::POST, &path, payload).await?;

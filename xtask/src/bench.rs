@@ -1,4 +1,4 @@
-//! `cargo xtask bench [store|cold|warm|floor|thousand|stream|gone|queue|restart|walls]`: release-build figures, printed as measured.
+//! `cargo xtask bench [store|cold|warm|floor|thousand|stream|gone|queue|restart|hop|neighbour|walls]`: release-build figures, printed as measured.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::{cmd, trial};
 
-const ALL: [&str; 10] = ["store", "cold", "warm", "floor", "thousand", "stream", "gone", "queue", "restart", "walls"];
+const ALL: [&str; 12] =
+    ["store", "cold", "warm", "floor", "thousand", "stream", "gone", "queue", "restart", "hop", "neighbour", "walls"];
 
 pub fn run(args: &[String]) -> Result<()> {
     let which: Vec<&str> = if args.is_empty() { ALL.to_vec() } else { args.iter().map(String::as_str).collect() };
@@ -17,6 +18,7 @@ pub fn run(args: &[String]) -> Result<()> {
         match name {
             "store" => store()?,
             "cold" | "warm" | "thousand" | "stream" | "gone" | "queue" | "restart" => load(name, None)?,
+            "hop" | "neighbour" => load(name, None)?,
             "floor" => floor()?,
             "walls" => walls()?,
             other => bail!("no bench is called `{other}`; there are {}", ALL.join(", ")),

@@ -7,7 +7,9 @@ mod cold;
 mod endings;
 mod floor;
 mod gone;
+mod hop;
 mod kinds;
+mod neighbour;
 mod queue;
 mod redis;
 mod restart;
@@ -29,6 +31,8 @@ fn main() -> Result<()> {
         ["warm"] => runtime.block_on(warm::run(&binary)),
         ["floor", clients, rows @ ..] => runtime.block_on(floor::run(&binary, clients.as_ref(), rows)),
         ["thousand"] => runtime.block_on(thousand::run(&binary)),
+        ["hop"] => runtime.block_on(hop::run(&binary)),
+        ["neighbour"] => runtime.block_on(neighbour::run(&binary)),
         ["gone"] => runtime.block_on(gone::run(&binary)),
         ["endings", state, commit, seconds] => {
             runtime.block_on(endings::run(&binary, state.as_ref(), commit, seconds.parse()?))
@@ -38,7 +42,7 @@ fn main() -> Result<()> {
         ["restart"] => runtime.block_on(restart::run(&binary)),
         ["stream"] => runtime.block_on(stream::run(&binary)),
         _ => bail!(
-            "load cold|warm|floor CLIENTS [ROW]...|thousand|stream|gone|queue|restart|endings STATE COMMIT SECONDS"
+            "load cold|warm|floor CLIENTS [ROW]...|thousand|stream|gone|queue|restart|hop|neighbour|endings STATE COMMIT SECONDS"
         ),
     }
 }
