@@ -73,7 +73,7 @@ impl Governor {
     }
 
     /// Follows the load for ever.
-    pub(crate) async fn run(&self) {
+    pub(crate) async fn run(self: &Arc<Self>) {
         let Some(probe) = &self.probe else { return std::future::pending().await };
         let mut tick = tokio::time::interval(PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -81,6 +81,7 @@ impl Governor {
             tick.tick().await;
             if let Some(load) = probe() {
                 self.follow(load);
+                self.hand_out();
             }
         }
     }
@@ -175,6 +176,18 @@ mod tests {
         }
         assert_eq!(*order.lock().unwrap(), [1, 2], "who left is passed over");
         assert_eq!(governor.lock().taken, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_gets_what_the_load_allows_without_anything_ending() {
+        let governor = Governor::new(Bounds { least: 1, most: 50 }, Some(Arc::new(|| Some(0.2))));
+        let following = governor.clone();
+        tokio::spawn(async move { following.run().await });
+        let mut held = Vec::new();
+        for _ in 0..50 {
+            held.push(governor.acquire().await);
+        }
+        assert_eq!(held.len(), 50);
     }
 
     #[tokio::test(start_paused = true)]
