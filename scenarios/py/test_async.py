@@ -102,6 +102,43 @@ def test_destinations_to_functions(shared, functions, logs, name):
     assert record["responsePayload"]["errorType"] == "ValueError"
 
 
+def test_a_dead_letter_queue(shared, functions, name):
+    sqs = shared.client("sqs")
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    queue = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    made = shared.create(functions, name, WORKER, DeadLetterConfig={"TargetArn": queue})
+    assert made["DeadLetterConfig"] == {"TargetArn": queue}
+    functions.put_function_event_invoke_config(
+        FunctionName=name, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": queue}}
+    )
+    event = {"id": "odd", "fail": True}
+    answer = functions.invoke(FunctionName=name, InvocationType="Event", Payload=json.dumps(event))
+    request_id = answer["ResponseMetadata"]["RequestId"]
+    found = []
+
+    def both():
+        messages = sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"], WaitTimeSeconds=1)
+        found.extend(messages.get("Messages", []))
+        return len(found) == 2
+
+    flint.until(both, 10, "the record and the dead letter")
+    [letter] = [message for message in found if "MessageAttributes" in message]
+    [record] = [message for message in found if "MessageAttributes" not in message]
+    assert json.loads(letter["Body"]) == event, "the event as it was"
+    attributes = {key: (value["DataType"], value["StringValue"]) for key, value in letter["MessageAttributes"].items()}
+    assert attributes == {
+        "RequestID": ("String", request_id), "ErrorCode": ("Number", "200"),
+        "ErrorMessage": ("String", "no such order: odd"),
+    }
+    assert json.loads(record["Body"])["requestContext"]["requestId"] == request_id
+    changed = functions.update_function_configuration(FunctionName=name, DeadLetterConfig={"TargetArn": ""})
+    assert "DeadLetterConfig" not in changed
+    for bad, status in ((queue + ".fifo", 400), ("arn:aws:sns:us-east-1:000000000000:t", 501)):
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            functions.update_function_configuration(FunctionName=name, DeadLetterConfig={"TargetArn": bad})
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
 def test_the_life_of_a_configuration(shared, functions, name):
     shared.create(functions, name, WORKER)
     with pytest.raises(functions.exceptions.ResourceNotFoundException):

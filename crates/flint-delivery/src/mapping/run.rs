@@ -12,6 +12,7 @@ use flint_store::{Batch, journal};
 
 use crate::attempt::{ANSWER_MAX, RECURSIVE, outcome_of};
 use crate::core::Core;
+use crate::keys::child_id;
 use crate::mapping::answer;
 use crate::mapping::batch::event;
 use crate::mapping::pace::Ended;
@@ -55,7 +56,8 @@ pub(crate) async fn batches(
         if batch.is_empty() {
             continue;
         }
-        let request = RequestId::random();
+        // A handle is new each time that its record is handed out.
+        let request = RequestId::from(child_id(batch[0].lineage.event, &batch[0].handle));
         let verdict = ask(core, plan, &batch, request).await;
         if verdict.ended != Ended::Well {
             worst = verdict.ended;
