@@ -74,7 +74,7 @@ async fn measure(client: &mut Client, url: &str, state: &str, pause: u64) -> Res
             sent.insert(name, (before, after));
         }
     }
-    let ran = times(client, sent.len(), state).await?;
+    let ran = times(client, ROUNDS + 20, state).await?;
     let (mut acknowledged, mut whole) = (Series::new(), Series::new());
     for (name, (before, after)) in sent {
         let at = *ran.get(&name).with_context(|| format!("{name} did not run"))?;
