@@ -1,5 +1,5 @@
-//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand`, `stream`, `gone`, `queue` and `restart`, and behind
-//! `cargo xtask torture endings`.
+//! The load generator behind `cargo xtask bench cold`, `warm`, `floor`, `thousand`, `stream`, `gone`, `queue`, `restart`, `hop`
+//! and `neighbour`, and behind `cargo xtask torture endings`.
 //!
 //! It starts a server of its own, drives it over signed keep-alive connections and prints what it measured, as measured.
 
