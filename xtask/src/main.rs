@@ -23,8 +23,8 @@ cargo xtask COMMAND
   test [--release] [-k X]  README's test command: unit, integration and scenario tests
   bench [store|cold|warm|floor|thousand|stream|gone]
                            measure and print honest figures (release build)
-  torture endings [--minutes N]
-                           ten thousand bad endings, or as many as fit; goes on where it stopped (release build)
+  torture [kills|syncs|faults|states|images|endings] [...]
+                           the real server under kills, failing calls, power cuts; `torture help` says more
   simulate [--seeds A..B] [--trace]
                            the server's own code on one thread with a virtual clock and a disk that crashes; planted bugs
   hostile [--v1-only]      the hostile suite; with the version 2 tree of cgroups hidden

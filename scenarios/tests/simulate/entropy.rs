@@ -18,6 +18,12 @@ pub fn start(seed: u64) {
     ACTIVE.store(true, Ordering::SeqCst);
 }
 
+/// Ends the process by SIGALRM after so many seconds of the real clock.
+pub fn limit(seconds: u32) {
+    // SAFETY: alarm(2) touches no memory.
+    unsafe { libc::alarm(seconds) };
+}
+
 /// What the system's clock says.
 pub fn set_time(ms: u64) {
     NOW_MS.fetch_max(ms, Ordering::SeqCst);

@@ -26,9 +26,11 @@ pub fn run(words: &[&str]) -> Result<()> {
         }
         ["bugs"] => bugs(),
         ["repeat", seed] => repeat(seed.parse()?),
+        ["states", n] => crate::states::run(n.parse()?),
         // Arguments of `cargo test` for other binaries (a filter, --nocapture) are none of ours.
         _ => {
             seeds(FEW, 2)?;
+            crate::states::run(300)?;
             for seed in FEW.step_by(40) {
                 repeat(seed)?;
             }

@@ -174,6 +174,9 @@ impl Sim {
             Trouble::Fault(call, nth) => disk.inject(Fault { call, nth, error: std::io::ErrorKind::Other }),
             Trouble::None | Trouble::Kill(_) | Trouble::Full(..) => {}
         }
+        if self.bug == Some(Bug::AckBeforeCommit) {
+            disk.sync_late("/log/");
+        }
         let (store, driver) = match LogStore::open_driven("/data", options(disk)) {
             Ok(opened) => opened,
             // The trouble came while it opened.

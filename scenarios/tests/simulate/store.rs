@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flint_store::log::Driver;
-use flint_store::testing::decided;
 use flint_store::{
-    Batch, Commit, Direction, Health, Key, KeyRange, Keyspace, LogStore, Pending, ReadError, Row, Store, Versioned,
+    Batch, Direction, Health, Key, KeyRange, Keyspace, LogStore, Mutation, Pending, ReadError, Row, Store, Versioned,
 };
 use tokio::sync::{Notify, watch};
 
@@ -23,6 +22,15 @@ pub struct SimStore {
 impl SimStore {
     pub fn new(log: LogStore, sim: Arc<Sim>) -> Self {
         Self { log, sim, arrived: Notify::new() }
+    }
+
+    /// A batch that puts an event from one time to another loses the other.
+    fn lose_timer(&self, batch: &mut Batch) {
+        let of_events = |space: &Keyspace| space.name() == "async-events";
+        let moves = batch.write.iter().any(|m| matches!(m, Mutation::Delete(space, _) if of_events(space)));
+        if moves && self.sim.chance(40) {
+            batch.write.retain(|m| !matches!(m, Mutation::Put(space, ..) if of_events(space)));
+        }
     }
 
     /// Decides what waits, a group at a time, each after the time that a sync takes.
@@ -53,13 +61,12 @@ impl fmt::Debug for SimStore {
 }
 
 impl Store for SimStore {
-    fn commit(&self, batch: Batch) -> Pending {
+    fn commit(&self, mut batch: Batch) -> Pending {
+        if self.sim.bug == Some(Bug::LostTimer) {
+            self.lose_timer(&mut batch);
+        }
         let pending = self.log.commit(batch);
         self.arrived.notify_one();
-        if self.sim.bug == Some(Bug::AckBeforeCommit) {
-            // Written behind; nobody waits for the disk.
-            return decided(Ok(Commit { version: self.log.version() + 1 }));
-        }
         pending
     }
 

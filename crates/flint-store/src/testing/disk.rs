@@ -60,6 +60,8 @@ struct Sim {
     changes: u64,
     power_off_at: Option<u64>,
     capacity: Option<u64>,
+    /// Syncs of files whose path holds this come one too late.
+    late: Option<String>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -67,6 +69,8 @@ struct Inode {
     flushed: Vec<u8>,
     current: Vec<u8>,
     pending: Vec<Change>,
+    /// Of a file whose syncs come too late: how many of the pending changes the last one promised.
+    promised: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +119,12 @@ impl SimDisk {
         self.sim().power_off_at = Some(n);
     }
 
+    /// A planted bug: what a sync of a file promises is there only after the next one. For files that are opened from now on and
+    /// whose path holds `part`.
+    pub fn sync_late(&self, part: &str) {
+        self.sim().late = Some(part.to_owned());
+    }
+
     /// Bytes that the disk holds at most; `None` for no bound.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.sim().capacity = bytes;
@@ -130,6 +140,29 @@ impl SimDisk {
         let sim = self.sim();
         let inodes = sim.inodes.iter().map(|inode| inode.after_power_cut(keep, rng)).collect();
         let dirs = sim.dirs.iter().map(|(path, dir)| (path.clone(), dir.after_power_cut(keep, rng))).collect();
+        SimDisk(Arc::new(Mutex::new(Sim { inodes, dirs, ..Sim::default() })))
+    }
+
+    /// How many states a power cut now could leave: each sector that was not flushed is there or not, and of each directory's
+    /// changes the first few are.
+    pub fn choices(&self) -> u64 {
+        let sim = self.sim();
+        let sectors: u32 = sim.inodes.iter().map(|inode| inode.pending.iter().map(Change::units).sum::<u32>()).sum();
+        let names = sim.dirs.values().map(|dir| dir.pending.len() as u64 + 1);
+        names.fold(1u64.checked_shl(sectors).unwrap_or(u64::MAX), u64::saturating_mul)
+    }
+
+    /// The `n`th of the states that a power cut now could leave; with more than 64 bits of choices, one of them.
+    pub fn after_choice(&self, n: u64) -> SimDisk {
+        let fits = self.choices() < u64::MAX;
+        let sim = self.sim();
+        let mut choice = if fits { Choice::Exact(n) } else { Choice::Chance(Rng::new(n)) };
+        let mut dirs = BTreeMap::new();
+        for (path, dir) in &sim.dirs {
+            let kept = choice.below(dir.pending.len() as u64 + 1);
+            dirs.insert(path.clone(), dir.after_first(kept as usize));
+        }
+        let inodes = sim.inodes.iter().map(|inode| inode.after_choice(&mut choice)).collect();
         SimDisk(Arc::new(Mutex::new(Sim { inodes, dirs, ..Sim::default() })))
     }
 
@@ -204,7 +237,34 @@ fn name_of(path: &Path) -> io::Result<(&Path, &str)> {
     split(path).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
+/// A number taken apart into choices, digit by digit; or chance, where one number can't say them all.
+enum Choice {
+    Exact(u64),
+    Chance(Rng),
+}
+
+impl Choice {
+    fn below(&mut self, bound: u64) -> u64 {
+        match self {
+            Choice::Exact(left) => {
+                let digit = *left % bound;
+                *left /= bound;
+                digit
+            }
+            Choice::Chance(rng) => rng.below(bound),
+        }
+    }
+}
+
 impl Inode {
+    fn after_choice(&self, choice: &mut Choice) -> Inode {
+        let mut content = self.flushed.clone();
+        for change in &self.pending {
+            change.apply_chosen(&mut content, choice);
+        }
+        Inode { flushed: content.clone(), current: content, ..Inode::default() }
+    }
+
     fn after_power_cut(&self, keep: Keep, rng: &mut Rng) -> Inode {
         let content = match keep {
             Keep::Nothing => self.flushed.clone(),
@@ -217,11 +277,36 @@ impl Inode {
                 content
             }
         };
-        Inode { flushed: content.clone(), current: content, pending: Vec::new() }
+        Inode { flushed: content.clone(), current: content, ..Inode::default() }
     }
 }
 
 impl Change {
+    /// Parts that reach the disk on their own.
+    fn units(&self) -> u32 {
+        match self {
+            Change::Write(_, data) => u32::try_from(data.len().div_ceil(SECTOR)).expect("a test's write is small"),
+            Change::SetLen(_) => 1,
+        }
+    }
+
+    fn apply_chosen(&self, content: &mut Vec<u8>, choice: &mut Choice) {
+        match self {
+            Change::Write(offset, data) => {
+                for (index, sector) in data.chunks(SECTOR).enumerate() {
+                    if choice.below(2) == 1 {
+                        write_at(content, offset + (index * SECTOR) as u64, sector);
+                    }
+                }
+            }
+            Change::SetLen(_) => {
+                if choice.below(2) == 1 {
+                    self.apply(content);
+                }
+            }
+        }
+    }
+
     fn apply(&self, content: &mut Vec<u8>) {
         match self {
             Change::Write(offset, data) => write_at(content, *offset, data),
@@ -267,6 +352,10 @@ impl Dir {
             Keep::Some => rng.below(self.pending.len() as u64 + 1) as usize,
             Keep::Everything => self.pending.len(),
         };
+        self.after_first(kept)
+    }
+
+    fn after_first(&self, kept: usize) -> Dir {
         let mut names = self.flushed.clone();
         for change in &self.pending[..kept] {
             change.apply(&mut names);
@@ -317,6 +406,9 @@ impl Disk for SimDisk {
             }
             (None, _) => return Err(io::ErrorKind::NotFound.into()),
         };
+        if sim.late.as_ref().is_some_and(|part| path.to_string_lossy().contains(part)) {
+            sim.inodes[inode].promised.get_or_insert(0);
+        }
         Ok(Arc::new(SimFile { disk: self.clone(), inode }))
     }
 
@@ -431,10 +523,12 @@ impl DiskFile for SimFile {
             sim.inodes[self.inode].pending.clear();
             return Err(error);
         }
-        let Inode { flushed, pending, .. } = &mut sim.inodes[self.inode];
-        for change in pending.drain(..) {
+        let Inode { flushed, pending, promised, .. } = &mut sim.inodes[self.inode];
+        let due = promised.map_or(pending.len(), |before| before.min(pending.len()));
+        for change in pending.drain(..due) {
             change.apply(flushed);
         }
+        *promised = promised.map(|_| pending.len());
         Ok(())
     }
 

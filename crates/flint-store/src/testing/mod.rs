@@ -5,8 +5,3 @@ mod suite;
 
 pub use disk::{Call, Fault, Keep, SimDisk};
 pub use suite::{Rng, World, suite};
-
-/// A commit that is decided already, for stores that stand in for one.
-pub fn decided(result: Result<crate::Commit, crate::CommitError>) -> crate::Pending {
-    crate::Pending::ready(result)
-}

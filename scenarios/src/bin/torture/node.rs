@@ -1,0 +1,152 @@
+//! A `flint up` that is killed, and started again on the same data and the same port.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use flint_wire::signer::Credentials;
+use flint_wire::sigv4::SecretKey;
+use scenarios::clock::{monotonic_ns, ms};
+use scenarios::server::Access;
+use serde_json::Value;
+
+pub struct Node {
+    binary: PathBuf,
+    pub data: PathBuf,
+    child: Option<Child>,
+    /// Set by the first start.
+    address: Option<String>,
+    access: Option<Access>,
+}
+
+impl Node {
+    /// A node on `data`, not started yet.
+    pub fn new(binary: &Path, data: &Path) -> Self {
+        Self { binary: binary.to_owned(), data: data.to_owned(), child: None, address: None, access: None }
+    }
+
+    /// Starts it; with `before`, by a program that becomes it (strace with its options). Milliseconds until it was ready;
+    /// `None` if it ended before that.
+    pub fn start(&mut self, before: &[String]) -> Result<Option<f64>> {
+        ensure!(self.child.is_none(), "the node runs already");
+        let log = self.data.with_extension("stderr");
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
+        let mut command = match before {
+            [] => Command::new(&self.binary),
+            [program, options @ ..] => {
+                let mut command = Command::new(program);
+                command.args(options).arg(&self.binary);
+                command
+            }
+        };
+        let listen = self.address.as_deref().unwrap_or("127.0.0.1:0");
+        command.arg("up").arg("--data").arg(&self.data).args(["--listen", listen]);
+        let began = monotonic_ns();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
+        self.child = Some(child);
+        let Some(address) = line.trim().strip_prefix("ready http://") else {
+            self.wait(Duration::from_secs(10))?.context("neither ready nor at an end")?;
+            return Ok(None);
+        };
+        let ready = ms(began, monotonic_ns());
+        self.address = Some(address.to_owned());
+        if self.access.is_none() {
+            self.access = Some(self.read_access(address)?);
+        }
+        Ok(Some(ready))
+    }
+
+    fn read_access(&self, address: &str) -> Result<Access> {
+        let output = Command::new(&self.binary).args(["env", "--json", "--data"]).arg(&self.data).output()?;
+        let env: Value = serde_json::from_slice(&output.stdout).context("flint env")?;
+        let text = |name: &str| env[name].as_str().map(str::to_owned).with_context(|| format!("env has no {name}"));
+        let credentials = Credentials {
+            access_key: text("AWS_ACCESS_KEY_ID")?,
+            secret_key: SecretKey::new(text("AWS_SECRET_ACCESS_KEY")?),
+            session_token: None,
+        };
+        Ok(Access { address: address.to_owned(), credentials, region: text("AWS_REGION")? })
+    }
+
+    pub fn access(&self) -> Result<Access> {
+        self.access.clone().context("the node was never ready")
+    }
+
+    /// kill -9 of the server process (of what runs under strace: of strace's child too).
+    pub fn kill(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        for pid in children(child.id()) {
+            kill(pid);
+        }
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Its end, if it comes within `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let began = monotonic_ns();
+        let Some(child) = &mut self.child else { bail!("the node does not run") };
+        loop {
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                return Ok(Some(status));
+            }
+            if ms(began, monotonic_ns()) > limit.as_secs_f64() * 1000.0 {
+                return Ok(None);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_up(&mut self) -> Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// SIGTERM and its end.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(child) = &self.child else { return Ok(()) };
+        let pid = rustix::process::Pid::from_child(child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        if self.wait(Duration::from_secs(40))?.is_none() {
+            self.kill()?;
+            bail!("SIGTERM did not end the server");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // What is left of a run that failed.
+        let _ = self.kill();
+    }
+}
+
+/// Whether a status says killed or failed, and not a clean end.
+pub fn is_bad(status: ExitStatus) -> bool {
+    status.signal().is_some() || !status.success()
+}
+
+fn children(pid: u32) -> Vec<i32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let is_server =
+        |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "flint");
+    text.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_server).collect()
+}
+
+fn kill(pid: i32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
