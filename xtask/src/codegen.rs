@@ -37,7 +37,22 @@ const SERVED: &[Served] = &[
     Served {
         name: "flint",
         folder: None,
-        operations: &["CreateBackup", "ListEnvironments", "ListFunctionStats", "ListRuntimes", "Status"],
+        operations: &[
+            "CreateBackup",
+            "DropFailures",
+            "GetEvent",
+            "GetFailureGroup",
+            "GetRedrive",
+            "ListEnvironments",
+            "ListEvents",
+            "ListFailures",
+            "ListFunctionStats",
+            "ListRuntimes",
+            "RedriveFailures",
+            "ReplayEvent",
+            "Status",
+            "StopRedrive",
+        ],
     },
     Served {
         name: "iam",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flint_base::Timestamp;
 use flint_kit::{Body, Fault, FaultKind, Invocation, InvokeMode};
-use flint_model::{FunctionRef, Place};
+use flint_model::{FunctionRef, Place, trace};
 use flint_store::{Batch, CommitError, journal};
 
 use crate::core::{COMMIT_AGAIN, Core};
@@ -236,7 +236,8 @@ impl Fate {
             target: target.to_owned(),
             source: event.qualified_arn(),
             lineage: event.lineage,
-            trace: event.trace.clone(),
+            // The chain has been through the function.
+            trace: Some(event.passed().to_string()),
             attributes: match purpose {
                 Purpose::DeadLetter => {
                     dead_letter_attributes(event.request_id, self.condition, self.ran.answer.as_ref())
@@ -303,6 +304,12 @@ impl EventRecord {
     pub(crate) fn function_ref(&self) -> FunctionRef {
         let qualifier = self.qualifier.as_deref().and_then(|text| text.parse().ok());
         FunctionRef { name: self.function.clone(), qualifier, region: None, account: None }
+    }
+
+    /// The trace header with which the function ran.
+    fn passed(&self) -> Arc<str> {
+        let arn = self.function.arn(&self.place).to_string();
+        trace::next_pass(self.trace.as_deref(), &self.lineage, &arn).header
     }
 
     /// The function's ARN with the qualifier that the caller gave, if any.

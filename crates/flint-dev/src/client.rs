@@ -1,7 +1,8 @@
 //! The client: signs requests, sends them over one kept-alive connection, reads answers and errors.
 //!
-//! Typed helpers for what the command line asks are in [`lambda`], [`stream`], [`logs`] and [`platform`].
+//! Typed helpers for what the command line asks are in [`lambda`], [`stream`], [`logs`], [`platform`] and [`events`].
 
+pub mod events;
 pub mod lambda;
 pub mod logs;
 pub mod platform;

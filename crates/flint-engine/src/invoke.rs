@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use flint_base::Timestamp;
-use flint_kit::{Body, Ctx, Fault, FunctionFacts, Invocation, InvokeMode, Invoker, Outcome};
+use flint_base::{EventId, Timestamp};
+use flint_kit::{Body, Ctx, Fault, FunctionFacts, Invocation, InvokeMode, Invoker, Outcome, Principal};
 use flint_model::{FunctionRef, Place, trace};
 use flint_runtime::call::{MAX_RESPONSE, MAX_STREAMED};
 use flint_runtime::{Answer, Call, End, StreamSender};
@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::function::Runnable;
 use crate::pool::Leased;
+use crate::record::Content;
 use crate::room::{self, Permit};
 
 mod streaming;
@@ -39,6 +40,8 @@ struct Run {
     _permit: Permit,
     place: Place,
     invocation: Invocation,
+    /// It comes from another room, and not from a caller who waits for the answer.
+    delivered: bool,
     call: Call,
     /// Monotonic time of admission.
     arrived: Duration,
@@ -86,6 +89,7 @@ impl Invoker for Handle {
             _permit: permit,
             place: ctx.place.clone(),
             invocation,
+            delivered: matches!(ctx.principal, Principal::Platform { .. }),
             call,
         };
         if run.invocation.mode == InvokeMode::Streaming {
@@ -210,17 +214,23 @@ impl Run {
             End::FunctionError | End::Exit | End::InitError | End::TooLarge => journal::Outcome::FunctionError,
         };
         let lineage = self.invocation.lineage;
-        self.engine.recorder.record(journal::Entry {
+        // Of a call that somebody waits for and that goes well, its caller has both.
+        let wanted = answer.function_error.is_some() || self.delivered;
+        let content = wanted.then(|| Content { payload: self.call.payload.clone(), answer: answer.payload.clone() });
+        let entry = journal::Entry {
             target: Some(self.call.arn.to_string()),
-            attempt: 1,
+            // Which attempt a delivery is, its room knows.
+            attempt: u32::from(!self.delivered),
             code_version: Some(self.runnable.function.package.sha256.clone()),
             environment: Some(leased.environment.id().to_owned()),
             started: Some(started),
             ended: Some(now),
             outcome: Some(outcome),
             billed_ms: Some(answer.billed_ms),
+            request: Some(self.call.request_id).filter(|id| EventId::from(*id) != lineage.event),
             ..journal::Entry::new(self.place.clone(), lineage, journal::Kind::Finished, now)
-        });
+        };
+        self.engine.recorder.record(entry, content);
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod authorizer;
 pub mod body;
 pub mod ctx;
+pub mod dead_letters;
 pub mod doc;
 pub mod events;
 pub mod fault;
@@ -24,6 +25,7 @@ pub mod vault;
 pub use authorizer::{Authorizer, Question};
 pub use body::Body;
 pub use ctx::{Ctx, Principal};
+pub use dead_letters::DeadLetters;
 pub use doc::{Doc, Key};
 pub use events::{Event, EventStream};
 pub use fault::{Fault, FaultKind};

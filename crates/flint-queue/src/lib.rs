@@ -6,10 +6,11 @@
 //!
 //! Reading order: [`settings`], [`address`], [`message`] (the nouns), [`queue`] (which message may go; pure), [`keys`]
 //! (records at rest), [`queues`] and [`open`] (all queues), [`ops`] (decide, commit, act), [`api`] and [`service`],
-//! [`ports`], [`moves`], [`worker`], [`error`].
+//! [`ports`], [`moves`], `dead_letters`, [`worker`], [`error`].
 
 pub mod address;
 pub mod api;
+mod dead_letters;
 pub mod error;
 pub mod keys;
 pub mod message;

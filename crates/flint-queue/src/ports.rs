@@ -110,7 +110,7 @@ fn refused(ends: Vec<Result<(), Error>>) -> Result<(), Fault> {
     }
 }
 
-fn record(queue: &Queue, arn: &str, received: Received) -> Result<SourceRecord, Error> {
+pub(crate) fn record(queue: &Queue, arn: &str, received: Received) -> Result<SourceRecord, Error> {
     let Received { sequence, head, message, text } = received;
     let handle = Handle { queue: queue.id, sequence, generation: head.generation }.encode();
     let id = message.id.to_string();

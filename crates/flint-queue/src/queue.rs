@@ -450,6 +450,13 @@ impl Heart {
         found
     }
 
+    /// A message for a move elsewhere, held; `None` if it is not there, or not ready.
+    pub fn take_this(&mut self, sequence: u64) -> Option<Head> {
+        self.messages.get(&sequence).filter(|head| head.state == State::Ready)?;
+        self.turn(sequence, State::Held);
+        self.messages.get(&sequence).copied()
+    }
+
     /// Forgets every message; answers the sequence below which none exists any more. Sends that are not committed yet are
     /// among them.
     pub fn purge(&mut self) -> u64 {

@@ -10,6 +10,7 @@ use flint_base::{Clock, SystemClock};
 use flint_delivery::{Bounds, Delivery};
 use flint_engine::{Engine, Parts};
 use flint_iam::{KeyRing, KeyVault, MasterKey, Sessions};
+use flint_kit::Service;
 use flint_observe::Observe;
 use flint_queue::Queues;
 use flint_runtime::{Catalog, Environments, Match, Search};
@@ -24,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::backup::Stage;
 use crate::data::{self, DataDir};
 use crate::error::Error;
+use crate::events::{self, Events};
 use crate::keys::AllKeys;
 use crate::operator::Operator;
 use crate::options::{DEFAULT_USER, Mode, Options};
@@ -193,7 +195,16 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         clock: clock.clone(),
         stage,
     };
-    let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, sessions, operator);
+    let events = Events {
+        store: store.clone(),
+        clock: clock.clone(),
+        invoker: engine.invoker(),
+        async_invoker: delivery.async_invoker(),
+        dead_letters: queues.clone(),
+    };
+    let sweeping = tokio::spawn(events::sweeper::run(store.clone(), clock.clone()));
+    let own: [Arc<dyn Service>; 2] = [Arc::new(operator), events::service(events)];
+    let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, sessions, own);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
     let front = Front::new(FrontOptions {
@@ -236,6 +247,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     }
     moving.abort();
     queueing.abort();
+    sweeping.abort();
     loops.abort();
     let _ = tokio::task::spawn_blocking(move || observe.close()).await;
     if result.is_ok() {

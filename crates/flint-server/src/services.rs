@@ -10,9 +10,7 @@ use flint_observe::Observe;
 use flint_queue::Queues;
 use flint_store::Store;
 
-use crate::operator::Operator;
-
-/// Everything that can be called. A new service is one line here.
+/// Everything that can be called; `own` are Flint's own operations. A new service is one line here.
 pub(crate) fn switchboard(
     engine: &Arc<Engine>,
     delivery: &Delivery,
@@ -20,7 +18,7 @@ pub(crate) fn switchboard(
     observe: &Arc<Observe>,
     store: &Arc<dyn Store>,
     sessions: Sessions,
-    operator: Operator,
+    own: [Arc<dyn Service>; 2],
 ) -> Arc<Switchboard> {
     let services: Vec<Arc<dyn Service>> = vec![
         engine.service(delivery.async_invoker()),
@@ -30,8 +28,8 @@ pub(crate) fn switchboard(
         flint_bus::service(),
         flint_iam::iam::service(store.clone()),
         flint_iam::sts::service(store.clone(), sessions),
-        Arc::new(operator),
     ];
+    let services = services.into_iter().chain(own).collect();
     Arc::new(Switchboard::new(Arc::new(OwnerAuthorizer), services))
 }
 

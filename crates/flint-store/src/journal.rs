@@ -174,10 +174,25 @@ impl Entry {
 }
 
 /// Where an entry stands in its place's journal: pass it on to read the page behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub version: u64,
     pub index: u16,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.version, self.index)
+    }
+}
+
+impl std::str::FromStr for Position {
+    type Err = ReadError;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let parts = s.split_once('.').and_then(|(version, index)| Some((version.parse().ok()?, index.parse().ok()?)));
+        let (version, index) = parts.ok_or_else(|| ReadError(format!("{s:?} is no position of the journal")))?;
+        Ok(Self { version, index })
+    }
 }
 
 /// The newest entries of a place, newest first; with `before`, those older than it.
@@ -196,6 +211,23 @@ pub fn recent(
     let mut all: Vec<_> = own.collect::<Result<_, ReadError>>()?;
     all.extend(pages::walk(store, &Key::for_place(place), before, limit, Direction::Reverse)?);
     all.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+    all.truncate(limit);
+    Ok(all)
+}
+
+/// The oldest entries of a place that are newer than `after`, oldest first.
+pub fn newer(
+    store: &dyn Store,
+    place: &Place,
+    after: Position,
+    limit: usize,
+) -> Result<Vec<(Position, Entry)>, ReadError> {
+    let range = KeyRange::place(place).after(&entry_key(&Key::for_place(place), after));
+    let rows = store.scan(JOURNAL, &range, limit, Direction::Forward)?;
+    let own = rows.iter().map(|row| Ok((position_at_end(&row.key)?, Entry::decode(&row.value)?)));
+    let mut all: Vec<_> = own.collect::<Result<_, ReadError>>()?;
+    all.extend(pages::walk(store, &Key::for_place(place), Some(after), limit, Direction::Forward)?);
+    all.sort_by_key(|(position, _)| *position);
     all.truncate(limit);
     Ok(all)
 }

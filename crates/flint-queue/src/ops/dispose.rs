@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flint_base::Timestamp;
-use flint_store::journal::{Entry, Kind};
+use flint_store::journal::{self, Entry, Kind};
 use flint_store::{Batch, Mutation, Pending};
 
 use crate::Error;
@@ -158,6 +158,7 @@ pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: &[(u64, He
                 let mut entry = Entry::new(queue.place.clone(), message.lineage, Kind::Discarded, now);
                 entry.source = Some(queue.arn.clone());
                 entry.attempt = head.receive_count;
+                entry.error = Some(journal::Error::new("Expired", "it was older than its queue keeps messages"));
                 batch.journal.push(entry);
             }
         }
@@ -178,7 +179,7 @@ fn arrive(target: &Queue, sequences: &[u64]) {
     (0..arrived).for_each(|_| target.wake());
 }
 
-fn remove(queue: &Queue, messages: &[(u64, Head)]) {
+pub(crate) fn remove(queue: &Queue, messages: &[(u64, Head)]) {
     let mut inner = queue.lock();
     messages.iter().for_each(|(sequence, _)| inner.heart.remove(*sequence));
     let ready = inner.heart.has_ready();

@@ -169,18 +169,20 @@ pub fn failure_key(place: &Place, event: EventId) -> Key {
     Key::for_place(place).raw(event.as_bytes())
 }
 
-/// The failures of a place, in the order of their events' ids, which is that of their acceptance; go on behind `after`.
+/// The failures of a place by the ids of their events, each with the version of the commit that buried it; go on behind
+/// `after`. Versions are the order in which events were buried.
 pub fn failures(
     store: &dyn Store,
     place: &Place,
     after: Option<EventId>,
     limit: usize,
-) -> Result<Vec<Entry>, ReadError> {
+) -> Result<Vec<(u64, Entry)>, ReadError> {
     let mut range = KeyRange::place(place);
     if let Some(event) = after {
         range = range.after(&failure_key(place, event));
     }
-    store.scan(FAILURES, &range, limit, Direction::Forward)?.iter().map(|row| Entry::decode(&row.value)).collect()
+    let rows = store.scan(FAILURES, &range, limit, Direction::Forward)?;
+    rows.iter().map(|row| Ok((row.version, Entry::decode(&row.value)?))).collect()
 }
 
 /// The failure of one event.

@@ -340,7 +340,7 @@ fn failures_wait_for_a_person(store: &dyn Store) {
     let place = entry(Kind::Accepted, events[0], 0).place;
     let waiting = |after| -> Vec<EventId> {
         let found = journal::failures::failures(store, &place, after, 99).expect("reads");
-        found.iter().map(|entry| entry.lineage.event).collect()
+        found.iter().map(|(_, entry)| entry.lineage.event).collect()
     };
     assert_eq!(waiting(None), events, "more than the journal keeps");
     assert_eq!(waiting(Some(events[6])), events[7..]);

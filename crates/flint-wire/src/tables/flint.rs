@@ -25,12 +25,40 @@ static OPERATIONS: &[OperationModel] = &[
         ..OperationModel::known("CreateBackup", "POST", "/", 200, 1048576)
     },
     OperationModel {
+        shapes: Some(Shapes { input: &S_DROP_FAILURES_REQUEST, output: &S_DROP_FAILURES_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("DropFailures", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_GET_EVENT_REQUEST, output: &S_GET_EVENT_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("GetEvent", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
+        shapes: Some(Shapes {
+            input: &S_GET_FAILURE_GROUP_REQUEST,
+            output: &S_GET_FAILURE_GROUP_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("GetFailureGroup", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_GET_REDRIVE_REQUEST, output: &S_GET_REDRIVE_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("GetRedrive", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
         shapes: Some(Shapes {
             input: &S_LIST_ENVIRONMENTS_REQUEST,
             output: &S_LIST_ENVIRONMENTS_RESPONSE,
             result_wrapper: "",
         }),
         ..OperationModel::known("ListEnvironments", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_LIST_EVENTS_REQUEST, output: &S_LIST_EVENTS_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("ListEvents", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_LIST_FAILURES_REQUEST, output: &S_LIST_FAILURES_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("ListFailures", "POST", "/", 200, 1048576)
     },
     OperationModel {
         shapes: Some(Shapes {
@@ -45,13 +73,50 @@ static OPERATIONS: &[OperationModel] = &[
         ..OperationModel::known("ListRuntimes", "POST", "/", 200, 1048576)
     },
     OperationModel {
+        shapes: Some(Shapes {
+            input: &S_REDRIVE_FAILURES_REQUEST,
+            output: &S_REDRIVE_FAILURES_RESPONSE,
+            result_wrapper: "",
+        }),
+        ..OperationModel::known("RedriveFailures", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_REPLAY_EVENT_REQUEST, output: &S_REPLAY_EVENT_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("ReplayEvent", "POST", "/", 200, 1048576)
+    },
+    OperationModel {
         shapes: Some(Shapes { input: &S_STATUS_REQUEST, output: &S_STATUS_RESPONSE, result_wrapper: "" }),
         ..OperationModel::known("Status", "POST", "/", 200, 1048576)
     },
+    OperationModel {
+        shapes: Some(Shapes { input: &S_STOP_REDRIVE_REQUEST, output: &S_STOP_REDRIVE_RESPONSE, result_wrapper: "" }),
+        ..OperationModel::known("StopRedrive", "POST", "/", 200, 1048576)
+    },
 ];
 
-static ERRORS: &[ErrorModel] =
-    &[ErrorModel { code: "ValidationException", query_code: "", message: "message", typed: false, headers: &[] }];
+static ERRORS: &[ErrorModel] = &[
+    ErrorModel { code: "ResourceNotFoundException", query_code: "", message: "message", typed: false, headers: &[] },
+    ErrorModel { code: "ValidationException", query_code: "", message: "message", typed: false, headers: &[] },
+];
+
+static S_BOOLEAN: Shape = Shape::new("Boolean", Kind::Boolean);
+
+static S_CHAIN_EVENT: Shape = Shape::new(
+    "ChainEvent",
+    Kind::Structure(&[
+        Member::new("Answer", "Answer", &S_STRING),
+        Member::new("CauseId", "CauseId", &S_STRING),
+        Member::new("Depth", "Depth", &S_LONG),
+        Member::new("Entries", "Entries", &S_JOURNAL_ENTRY_LIST),
+        Member::new("EventId", "EventId", &S_STRING),
+        Member::new("Payload", "Payload", &S_STRING),
+        Member::new("ReplayOf", "ReplayOf", &S_STRING),
+        Member::new("Waiting", "Waiting", &S_BOOLEAN),
+    ]),
+);
+
+static S_CHAIN_EVENT_LIST: Shape =
+    Shape::new("ChainEventList", Kind::List(&Item { shape: &S_CHAIN_EVENT, wire: "member", flattened: false }));
 
 static S_COLD_START: Shape = Shape::new(
     "ColdStart",
@@ -72,6 +137,19 @@ static S_CREATE_BACKUP_RESPONSE: Shape =
     Shape::new("CreateBackupResponse", Kind::Structure(&[Member::new("Version", "Version", &S_LONG)]));
 
 static S_DOUBLE: Shape = Shape::new("Double", Kind::Double);
+
+static S_DROP_FAILURES_REQUEST: Shape = Shape::new(
+    "DropFailuresRequest",
+    Kind::Structure(&[
+        Member::new("EventId", "EventId", &S_EVENT_ID_TEXT),
+        Member::new("GroupId", "GroupId", &S_STRING),
+    ]),
+);
+
+static S_DROP_FAILURES_RESPONSE: Shape = Shape::new(
+    "DropFailuresResponse",
+    Kind::Structure(&[Member::new("Dropped", "Dropped", &S_LONG), Member::new("Skipped", "Skipped", &S_LONG)]),
+);
 
 static S_DURATION_BUCKET: Shape = Shape::new(
     "DurationBucket",
@@ -101,6 +179,48 @@ static S_ENVIRONMENT: Shape = Shape::new(
 static S_ENVIRONMENT_LIST: Shape =
     Shape::new("EnvironmentList", Kind::List(&Item { shape: &S_ENVIRONMENT, wire: "member", flattened: false }));
 
+static S_EVENT_ID_TEXT: Shape = Shape { min: Some(4), max: Some(64), ..Shape::new("EventIdText", Kind::Text) };
+
+static S_FAILURE: Shape = Shape::new(
+    "Failure",
+    Kind::Structure(&[
+        Member::new("At", "At", &S_TIMESTAMP),
+        Member::new("Attempt", "Attempt", &S_LONG),
+        Member::new("ErrorMessage", "ErrorMessage", &S_STRING),
+        Member::new("ErrorType", "ErrorType", &S_STRING),
+        Member::new("EventId", "EventId", &S_STRING),
+        Member::new("Frame", "Frame", &S_STRING),
+        Member::new("Function", "Function", &S_STRING),
+        Member::new("Kind", "Kind", &S_STRING),
+        Member::new("Source", "Source", &S_STRING),
+        Member::new("Target", "Target", &S_STRING),
+        Member::new("TraceId", "TraceId", &S_STRING),
+    ]),
+);
+
+static S_FAILURE_GROUP: Shape = Shape::new(
+    "FailureGroup",
+    Kind::Structure(&[
+        Member::new("Count", "Count", &S_LONG),
+        Member::new("ErrorMessage", "ErrorMessage", &S_STRING),
+        Member::new("ErrorType", "ErrorType", &S_STRING),
+        Member::new("EventId", "EventId", &S_STRING),
+        Member::new("FirstSeenAt", "FirstSeenAt", &S_TIMESTAMP),
+        Member::new("Frame", "Frame", &S_STRING),
+        Member::new("Functions", "Functions", &S_STRING_LIST),
+        Member::new("GroupId", "GroupId", &S_STRING),
+        Member::new("LastSeenAt", "LastSeenAt", &S_TIMESTAMP),
+        Member::new("Signature", "Signature", &S_STRING),
+        Member::new("Sources", "Sources", &S_STRING_LIST),
+    ]),
+);
+
+static S_FAILURE_GROUP_LIST: Shape =
+    Shape::new("FailureGroupList", Kind::List(&Item { shape: &S_FAILURE_GROUP, wire: "member", flattened: false }));
+
+static S_FAILURE_LIST: Shape =
+    Shape::new("FailureList", Kind::List(&Item { shape: &S_FAILURE, wire: "member", flattened: false }));
+
 static S_FUNCTION_NAME: Shape = Shape { min: Some(1), max: Some(256), ..Shape::new("FunctionName", Kind::Text) };
 
 static S_FUNCTION_STATS: Shape = Shape::new(
@@ -122,6 +242,91 @@ static S_FUNCTION_STATS: Shape = Shape::new(
 static S_FUNCTION_STATS_LIST: Shape =
     Shape::new("FunctionStatsList", Kind::List(&Item { shape: &S_FUNCTION_STATS, wire: "member", flattened: false }));
 
+static S_GET_EVENT_REQUEST: Shape = Shape::new(
+    "GetEventRequest",
+    Kind::Structure(&[Member { required: true, ..Member::new("EventId", "EventId", &S_EVENT_ID_TEXT) }]),
+);
+
+static S_GET_EVENT_RESPONSE: Shape = Shape::new(
+    "GetEventResponse",
+    Kind::Structure(&[
+        Member::new("Complete", "Complete", &S_BOOLEAN),
+        Member::new("EventId", "EventId", &S_STRING),
+        Member::new("Events", "Events", &S_CHAIN_EVENT_LIST),
+        Member::new("TraceId", "TraceId", &S_STRING),
+    ]),
+);
+
+static S_GET_FAILURE_GROUP_REQUEST: Shape = Shape::new(
+    "GetFailureGroupRequest",
+    Kind::Structure(&[
+        Member { required: true, ..Member::new("GroupId", "GroupId", &S_STRING) },
+        Member::new("MaxItems", "MaxItems", &S_PAGE_SIZE),
+        Member::new("NextToken", "NextToken", &S_STRING),
+    ]),
+);
+
+static S_GET_FAILURE_GROUP_RESPONSE: Shape = Shape::new(
+    "GetFailureGroupResponse",
+    Kind::Structure(&[
+        Member::new("Failures", "Failures", &S_FAILURE_LIST),
+        Member::new("Group", "Group", &S_FAILURE_GROUP),
+        Member::new("NextToken", "NextToken", &S_STRING),
+    ]),
+);
+
+static S_GET_REDRIVE_REQUEST: Shape = Shape::new(
+    "GetRedriveRequest",
+    Kind::Structure(&[Member { required: true, ..Member::new("TaskId", "TaskId", &S_STRING) }]),
+);
+
+static S_GET_REDRIVE_RESPONSE: Shape = Shape::new(
+    "GetRedriveResponse",
+    Kind::Structure(&[
+        Member::new("Count", "Count", &S_LONG),
+        Member::new("Done", "Done", &S_LONG),
+        Member::new("EndedAt", "EndedAt", &S_TIMESTAMP),
+        Member::new("Failed", "Failed", &S_LONG),
+        Member::new("Message", "Message", &S_STRING),
+        Member::new("Skipped", "Skipped", &S_LONG),
+        Member::new("StartedAt", "StartedAt", &S_TIMESTAMP),
+        Member::new("Status", "Status", &S_STRING),
+        Member::new("TaskId", "TaskId", &S_STRING),
+    ]),
+);
+
+static S_JOURNAL_ENTRY: Shape = Shape::new(
+    "JournalEntry",
+    Kind::Structure(&[
+        Member::new("AnswerBytes", "AnswerBytes", &S_LONG),
+        Member::new("At", "At", &S_TIMESTAMP),
+        Member::new("Attempt", "Attempt", &S_LONG),
+        Member::new("BilledMs", "BilledMs", &S_LONG),
+        Member::new("CauseId", "CauseId", &S_STRING),
+        Member::new("CodeVersion", "CodeVersion", &S_STRING),
+        Member::new("Depth", "Depth", &S_LONG),
+        Member::new("EndedAt", "EndedAt", &S_TIMESTAMP),
+        Member::new("EnvironmentId", "EnvironmentId", &S_STRING),
+        Member::new("ErrorMessage", "ErrorMessage", &S_STRING),
+        Member::new("ErrorType", "ErrorType", &S_STRING),
+        Member::new("EventId", "EventId", &S_STRING),
+        Member::new("Frame", "Frame", &S_STRING),
+        Member::new("Kind", "Kind", &S_STRING),
+        Member::new("Outcome", "Outcome", &S_STRING),
+        Member::new("PayloadBytes", "PayloadBytes", &S_LONG),
+        Member::new("Position", "Position", &S_STRING),
+        Member::new("ReplayOf", "ReplayOf", &S_STRING),
+        Member::new("RequestId", "RequestId", &S_STRING),
+        Member::new("Source", "Source", &S_STRING),
+        Member::new("StartedAt", "StartedAt", &S_TIMESTAMP),
+        Member::new("Target", "Target", &S_STRING),
+        Member::new("TraceId", "TraceId", &S_STRING),
+    ]),
+);
+
+static S_JOURNAL_ENTRY_LIST: Shape =
+    Shape::new("JournalEntryList", Kind::List(&Item { shape: &S_JOURNAL_ENTRY, wire: "member", flattened: false }));
+
 static S_LIST_ENVIRONMENTS_REQUEST: Shape = Shape::new(
     "ListEnvironmentsRequest",
     Kind::Structure(&[Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME)]),
@@ -130,6 +335,45 @@ static S_LIST_ENVIRONMENTS_REQUEST: Shape = Shape::new(
 static S_LIST_ENVIRONMENTS_RESPONSE: Shape = Shape::new(
     "ListEnvironmentsResponse",
     Kind::Structure(&[Member::new("Environments", "Environments", &S_ENVIRONMENT_LIST)]),
+);
+
+static S_LIST_EVENTS_REQUEST: Shape = Shape::new(
+    "ListEventsRequest",
+    Kind::Structure(&[
+        Member::new("After", "After", &S_STRING),
+        Member::new("EventId", "EventId", &S_EVENT_ID_TEXT),
+        Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME),
+        Member::new("Kind", "Kind", &S_STRING),
+        Member::new("MaxItems", "MaxItems", &S_PAGE_SIZE),
+        Member::new("NextToken", "NextToken", &S_STRING),
+        Member::new("Outcome", "Outcome", &S_STRING),
+        Member::new("Since", "Since", &S_TIMESTAMP),
+        Member::new("Source", "Source", &S_STRING),
+        Member::new("TraceId", "TraceId", &S_STRING),
+        Member::new("Until", "Until", &S_TIMESTAMP),
+    ]),
+);
+
+static S_LIST_EVENTS_RESPONSE: Shape = Shape::new(
+    "ListEventsResponse",
+    Kind::Structure(&[
+        Member::new("Entries", "Entries", &S_JOURNAL_ENTRY_LIST),
+        Member::new("Newest", "Newest", &S_STRING),
+        Member::new("NextToken", "NextToken", &S_STRING),
+    ]),
+);
+
+static S_LIST_FAILURES_REQUEST: Shape = Shape::new(
+    "ListFailuresRequest",
+    Kind::Structure(&[
+        Member::new("FunctionName", "FunctionName", &S_FUNCTION_NAME),
+        Member::new("Source", "Source", &S_STRING),
+    ]),
+);
+
+static S_LIST_FAILURES_RESPONSE: Shape = Shape::new(
+    "ListFailuresResponse",
+    Kind::Structure(&[Member::new("Count", "Count", &S_LONG), Member::new("Groups", "Groups", &S_FAILURE_GROUP_LIST)]),
 );
 
 static S_LIST_FUNCTION_STATS_REQUEST: Shape = Shape::new(
@@ -154,6 +398,52 @@ static S_LIST_RUNTIMES_RESPONSE: Shape =
     Shape::new("ListRuntimesResponse", Kind::Structure(&[Member::new("Runtimes", "Runtimes", &S_RUNTIME_LIST)]));
 
 static S_LONG: Shape = Shape::new("Long", Kind::Long);
+
+static S_PAGE_SIZE: Shape = Shape { min: Some(1), max: Some(1000), ..Shape::new("PageSize", Kind::Integer) };
+
+static S_RATE: Shape = Shape { min: Some(1), max: Some(10000), ..Shape::new("Rate", Kind::Integer) };
+
+static S_REDRIVE_FAILURES_REQUEST: Shape = Shape::new(
+    "RedriveFailuresRequest",
+    Kind::Structure(&[
+        Member::new("EventId", "EventId", &S_EVENT_ID_TEXT),
+        Member::new("GroupId", "GroupId", &S_STRING),
+        Member::new("MaxPerSecond", "MaxPerSecond", &S_RATE),
+    ]),
+);
+
+static S_REDRIVE_FAILURES_RESPONSE: Shape = Shape::new(
+    "RedriveFailuresResponse",
+    Kind::Structure(&[Member::new("Count", "Count", &S_LONG), Member::new("TaskId", "TaskId", &S_STRING)]),
+);
+
+static S_REPLAY_EVENT_REQUEST: Shape = Shape::new(
+    "ReplayEventRequest",
+    Kind::Structure(&[
+        Member { required: true, ..Member::new("EventId", "EventId", &S_EVENT_ID_TEXT) },
+        Member::new("Version", "Version", &S_STRING),
+    ]),
+);
+
+static S_REPLAY_EVENT_RESPONSE: Shape = Shape::new(
+    "ReplayEventResponse",
+    Kind::Structure(&[
+        Member::new("Answer", "Answer", &S_STRING),
+        Member::new("BilledMs", "BilledMs", &S_LONG),
+        Member::new("Differs", "Differs", &S_BOOLEAN),
+        Member::new("EventId", "EventId", &S_STRING),
+        Member::new("ExecutedVersion", "ExecutedVersion", &S_STRING),
+        Member::new("FormerAnswer", "FormerAnswer", &S_STRING),
+        Member::new("FormerAt", "FormerAt", &S_TIMESTAMP),
+        Member::new("FormerError", "FormerError", &S_STRING),
+        Member::new("FormerVersion", "FormerVersion", &S_STRING),
+        Member::new("FunctionError", "FunctionError", &S_STRING),
+        Member::new("FunctionName", "FunctionName", &S_STRING),
+        Member::new("Log", "Log", &S_STRING),
+        Member::new("Payload", "Payload", &S_STRING),
+        Member::new("ReplayId", "ReplayId", &S_STRING),
+    ]),
+);
 
 static S_RUNTIME: Shape = Shape::new(
     "Runtime",
@@ -187,6 +477,14 @@ static S_STATUS_RESPONSE: Shape = Shape::new(
         Member::new("Warnings", "Warnings", &S_STRING_LIST),
     ]),
 );
+
+static S_STOP_REDRIVE_REQUEST: Shape = Shape::new(
+    "StopRedriveRequest",
+    Kind::Structure(&[Member { required: true, ..Member::new("TaskId", "TaskId", &S_STRING) }]),
+);
+
+static S_STOP_REDRIVE_RESPONSE: Shape =
+    Shape::new("StopRedriveResponse", Kind::Structure(&[Member::new("Done", "Done", &S_LONG)]));
 
 static S_STRING: Shape = Shape::new("String", Kind::Text);
 

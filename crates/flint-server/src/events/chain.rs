@@ -1,0 +1,171 @@
+//! `GetEvent`: an event, what led to it and what came of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use flint_base::EventId;
+use flint_kit::{Ctx, Fault};
+use flint_model::{Place, trace};
+use flint_store::journal::{self, Entry, PayloadRef, Position};
+use flint_store::{ReadError, Store};
+use serde::{Deserialize, Serialize};
+
+use super::entry::JournalEntry;
+use super::list::root_of;
+use super::{Events, unknown, unreadable};
+
+/// Events of one chain that are shown.
+const EVENTS_MAX: usize = 1_000;
+
+/// Bytes of a payload that are shown.
+const SHOWN: usize = 64 << 10;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetEventInput {
+    event_id: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GetEventOutput {
+    event_id: String,
+    trace_id: String,
+    /// Causes before what they brought about.
+    events: Vec<ChainEvent>,
+    /// The chain's first event is among them.
+    complete: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ChainEvent {
+    event_id: String,
+    cause_id: Option<String>,
+    depth: i64,
+    replay_of: Option<String>,
+    entries: Vec<JournalEntry>,
+    payload: Option<String>,
+    answer: Option<String>,
+    /// It failed, and waits for a person.
+    waiting: bool,
+}
+
+type Entries = Vec<(Position, Entry)>;
+
+pub(super) fn get(events: &Events, ctx: &Ctx, input: &GetEventInput) -> Result<GetEventOutput, Fault> {
+    let store = &*events.store;
+    let place = &ctx.place;
+    let found = find(store, place, &input.event_id).map_err(unreadable)?;
+    let (event, root) = found.ok_or_else(|| unknown(format!("no event {} in the journal", input.event_id)))?;
+    let chain = chain(store, place, root).map_err(unreadable)?;
+    let complete = chain.contains_key(&root);
+    let mut shown = Vec::new();
+    for id in in_order(&chain) {
+        let entries = &chain[&id];
+        shown.push(ChainEvent {
+            event_id: id.to_string(),
+            cause_id: entries.iter().find_map(|(_, e)| e.lineage.cause).map(|cause| cause.to_string()),
+            depth: entries.first().map_or(0, |(_, e)| e.lineage.depth.into()),
+            replay_of: entries.iter().find_map(|(_, e)| e.replay_of).map(|id| id.to_string()),
+            payload: text_of(events, place, entries.iter().rev().find_map(|(_, e)| e.payload)),
+            answer: text_of(events, place, entries.iter().rev().find_map(|(_, e)| e.answer)),
+            waiting: journal::failures::failure(store, place, id).map_err(unreadable)?.is_some(),
+            entries: entries.iter().map(JournalEntry::from).collect(),
+        });
+    }
+    Ok(GetEventOutput { event_id: event.to_string(), trace_id: trace::root_text(&root), events: shown, complete })
+}
+
+/// An event by its id, by the beginning of it, or by a trace id; with the root of its chain.
+pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<Option<(EventId, EventId)>, ReadError> {
+    if let Some(id) = root_of(text) {
+        if let Some((_, entry)) = journal::of_event(store, place, id)?.first() {
+            return Ok(Some((id, entry.lineage.root)));
+        }
+        if let Some(entry) = journal::failures::failure(store, place, id)? {
+            return Ok(Some((id, entry.lineage.root)));
+        }
+    }
+    let wanted = text.to_ascii_lowercase();
+    let starts = |entry: &Entry| {
+        entry.lineage.event.to_string().starts_with(&wanted) || root_of(text) == Some(entry.lineage.root)
+    };
+    let mut found = None;
+    each(store, place, |_, entry| {
+        if starts(&entry) {
+            found = Some((entry.lineage.event, entry.lineage.root));
+        }
+    })?;
+    if found.is_none() {
+        let all = journal::failures::failures(store, place, None, usize::MAX)?;
+        found = all.into_iter().map(|(_, e)| e).find(starts).map(|e| (e.lineage.event, e.lineage.root));
+    }
+    Ok(found)
+}
+
+/// All entries of the chain that are left, by event.
+fn chain(store: &dyn Store, place: &Place, root: EventId) -> Result<BTreeMap<EventId, Entries>, ReadError> {
+    let mut chain: BTreeMap<EventId, Entries> = BTreeMap::new();
+    each(store, place, |position, entry| {
+        if entry.lineage.root == root && (chain.len() < EVENTS_MAX || chain.contains_key(&entry.lineage.event)) {
+            chain.entry(entry.lineage.event).or_default().push((position, entry));
+        }
+    })?;
+    // Failures outlive the newest entries.
+    for (version, entry) in journal::failures::failures(store, place, None, usize::MAX)? {
+        if entry.lineage.root == root && !chain.contains_key(&entry.lineage.event) {
+            chain.insert(entry.lineage.event, vec![(Position { version, index: 0 }, entry)]);
+        }
+    }
+    for entries in chain.values_mut() {
+        entries.sort_by_key(|(position, _)| *position);
+    }
+    Ok(chain)
+}
+
+/// Every entry of the place, newest first.
+fn each(store: &dyn Store, place: &Place, mut look: impl FnMut(Position, Entry)) -> Result<(), ReadError> {
+    const PAGE: usize = 1_000;
+    let mut before = None;
+    loop {
+        let page = journal::recent(store, place, before, PAGE)?;
+        let over = page.len() < PAGE;
+        before = page.last().map(|(position, _)| *position);
+        page.into_iter().for_each(|(position, entry)| look(position, entry));
+        if over {
+            return Ok(());
+        }
+    }
+}
+
+/// Depth first: each event behind its cause, siblings by when they began.
+fn in_order(chain: &BTreeMap<EventId, Entries>) -> Vec<EventId> {
+    let began = |id: &EventId| chain[id].first().map(|(position, _)| *position).unwrap_or_default();
+    let cause = |id: &EventId| chain[id].iter().find_map(|(_, e)| e.lineage.cause).filter(|c| chain.contains_key(c));
+    let mut children: BTreeMap<Option<EventId>, Vec<EventId>> = BTreeMap::new();
+    for id in chain.keys() {
+        children.entry(cause(id)).or_default().push(*id);
+    }
+    children.values_mut().for_each(|ids| ids.sort_by_key(|id| std::cmp::Reverse(began(id))));
+    let mut stack = children.remove(&None).unwrap_or_default();
+    let (mut order, mut seen) = (Vec::new(), BTreeSet::new());
+    while let Some(id) = stack.pop() {
+        if seen.insert(id) {
+            order.push(id);
+            stack.extend(children.remove(&Some(id)).unwrap_or_default());
+        }
+    }
+    order
+}
+
+fn text_of(events: &Events, place: &Place, payload: Option<PayloadRef>) -> Option<String> {
+    let content =
+        payload.and_then(|payload| journal::payloads::read(&*events.store, place, &payload).ok().flatten())?;
+    Some(text(&content))
+}
+
+/// As a person can read it, and no longer than is good for one.
+pub(super) fn text(content: &Bytes) -> String {
+    String::from_utf8_lossy(&content[..content.len().min(SHOWN)]).into_owned()
+}
