@@ -20,21 +20,23 @@ pub(crate) struct Moving {
     pub keep_origin: bool,
 }
 
-/// Buries dead messages and erases expired ones. Both are held, and come back if that fails.
-pub(crate) async fn both(queues: &Queues, queue: &Queue, dead: Vec<(u64, Head)>, expired: Vec<(u64, Head)>) {
-    if !expired.is_empty() {
-        discard(queues, queue, &expired).await;
-    }
+/// Buries dead messages and erases expired ones. Both are held, and come back if that fails: then the answer is false, and
+/// whoever looks again at once finds the same.
+pub(crate) async fn both(queues: &Queues, queue: &Queue, dead: Vec<(u64, Head)>, expired: Vec<(u64, Head)>) -> bool {
+    let discarded = discard(queues, queue, &expired).await;
     if dead.is_empty() {
-        return;
+        return discarded;
     }
     match queues.dead_letters_of(queue, &queue.settings()) {
         Some(target) => {
             let moving = Moving { kind: Kind::DeadLettered, keep_origin: true };
-            shift(queues, queue, &target, &dead, &moving, |_, _| {}).await;
+            shift(queues, queue, &target, &dead, &moving, |_, _| {}).await == dead.len() && discarded
         }
         // It was deleted a moment ago: the message stays where it is, and can be received.
-        None => release(queues, queue, &dead),
+        None => {
+            release(queues, queue, &dead);
+            discarded
+        }
     }
 }
 
@@ -144,9 +146,9 @@ fn moved_entry(queue: &Queue, target: &Queue, head: &Head, message: &Message, mo
     entry
 }
 
-/// Erases held messages that have outlived their retention, and says so in the journal.
-pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: &[(u64, Head)]) {
-    let now = queues.now();
+/// Erases held messages that have outlived their retention, and says so in the journal. False if some could not be.
+pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: &[(u64, Head)]) -> bool {
+    let (now, mut all) = (queues.now(), true);
     for part in messages.chunks(BATCH_MESSAGES / 4) {
         let mut batch = Batch::new();
         for (sequence, head) in part {
@@ -167,9 +169,11 @@ pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: &[(u64, He
             Err(error) => {
                 tracing::warn!(queue = queue.arn, %error, "expired messages were not removed");
                 release(queues, queue, part);
+                all = false;
             }
         }
     }
+    all
 }
 
 fn arrive(target: &Queue, sequences: &[u64]) {

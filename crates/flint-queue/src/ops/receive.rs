@@ -49,6 +49,9 @@ struct Look {
     more: bool,
 }
 
+/// What a receive waits when a dead or expired message could not be taken out of the way.
+const DISPOSE_AGAIN: Duration = Duration::from_millis(250);
+
 /// Hands out messages; waits for the first as long as the asker wants. The receive is on stable storage when this resolves.
 ///
 /// Errors: `OverLimit` where 120,000 messages of a standard queue are in flight; `QueueDoesNotExist`, also if it is
@@ -67,8 +70,13 @@ pub async fn receive(queues: &Queues, queue: &Queue, ask: Ask) -> Result<Vec<Rec
             dispose::both(queues, queue, taken.dead, taken.expired).await;
             return out;
         }
-        dispose::both(queues, queue, taken.dead, taken.expired).await;
-        if moved {
+        let disposed = dispose::both(queues, queue, taken.dead, taken.expired).await;
+        if moved && disposed {
+            continue;
+        }
+        if moved && tokio::time::Instant::now() < deadline {
+            // The store takes nothing now: another look at once would find the same messages, and so on without an end.
+            tokio::time::sleep_until(deadline.min(tokio::time::Instant::now() + DISPOSE_AGAIN)).await;
             continue;
         }
         if taken.over_limit && !queue.settings().fifo {

@@ -35,3 +35,25 @@ async fn refused_writes_change_nothing() {
     let world = world.restart().await;
     assert_eq!(world.bodies(&url, 10, 30).await, ["before", "second"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_receive_does_not_spin_while_a_dead_letter_cannot_be_moved() {
+    let world = World::new().await;
+    let dead = world.queue("dead", &[]).await;
+    let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:dead","maxReceiveCount":1}"#;
+    let url = world.queue("q", &[("RedrivePolicy", policy)]).await;
+    world.send(&url, "poison").await.expect("sent");
+    assert_eq!(world.bodies(&url, 1, 0).await, ["poison"]);
+
+    world.store.full.store(true, Ordering::SeqCst);
+    // Without a pause this would never come back: every look finds the same message.
+    let before = tokio::time::Instant::now();
+    let ask = [("QueueUrl", flint_kit::Doc::from(url.as_str())), ("WaitTimeSeconds", flint_kit::Doc::from(2i64))];
+    let answer = world.call("ReceiveMessage", &ask).await.expect("nothing to hand out is no error");
+    assert!(answer.get("Messages").is_none(), "{answer:?}");
+    assert_eq!(before.elapsed().as_secs(), 2);
+
+    world.store.full.store(false, Ordering::SeqCst);
+    assert!(world.bodies(&url, 1, 0).await.is_empty());
+    assert_eq!(world.bodies(&dead, 1, 0).await, ["poison"]);
+}

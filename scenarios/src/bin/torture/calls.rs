@@ -17,7 +17,7 @@ use crate::round::Round;
 /// Small: the run is to have about 150 syncs.
 const SIZE: Size = Size { senders: 1, groups: 1, sinks: 1, pause: Duration::from_millis(1) };
 /// Messages of a run, in both queues together.
-const MESSAGES: u64 = 50;
+const MESSAGES: u64 = 70;
 
 /// One way to hurt a call.
 #[derive(Clone, Copy, Debug)]
