@@ -122,6 +122,7 @@ Example:
   flint logs thumbnail --since 1h --filter ERROR
   flint logs thumbnail -n 20             # the last 20 lines
   flint logs thumbnail --errors          # only what failed
+  flint logs thumbnail --request ID      # only what that call printed
   flint logs thumbnail -f --plain        # without the platform's START, END and REPORT lines")]
     Logs(Logs),
 
@@ -473,7 +474,11 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "PATTERN", allow_hyphen_values = true)]
     pub filter: Option<String>,
 
-    /// Leave out the platform's lines: INIT_START, START, END, REPORT
+    /// Only what one call printed: all from its START to its REPORT. `flint invoke --json` tells the id
+    #[arg(long, value_name = "ID", conflicts_with = "filter")]
+    pub request: Option<String>,
+
+    /// Leave out the platform's lines: INIT_START, START, END, and REPORT where the call went well
     #[arg(long)]
     pub plain: bool,
 

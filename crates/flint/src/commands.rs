@@ -9,6 +9,7 @@ mod hints;
 mod invoke;
 mod list;
 mod logs;
+mod one_call;
 mod ps;
 mod remove;
 mod runtime;

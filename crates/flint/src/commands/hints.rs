@@ -18,6 +18,8 @@ pub(super) struct Cause {
     message: String,
     /// Where a syntax error is, if only the trace tells.
     place: Option<String>,
+    /// The place in the function's own code from which the error came: `app.py:7`.
+    frame: Option<String>,
 }
 
 impl Cause {
@@ -27,7 +29,12 @@ impl Cause {
         let first = document.get("trace").and_then(|trace| trace.get(0)).and_then(Value::as_str).unwrap_or_default();
         let is_line = first.rsplit_once(':').is_some_and(|(_, line)| line.parse::<u32>().is_ok());
         let place = is_line.then(|| first.trim_start_matches("file://").trim_start_matches("/var/task/").to_owned());
-        Self { kind: text("errorType"), message: text("errorMessage"), place }
+        let frames =
+            |key: &str| document.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        // Python tells the innermost frame last, Node first.
+        let frame =
+            frames("stackTrace").filter_map(own_frame).next_back().or_else(|| frames("trace").find_map(own_frame));
+        Self { kind: text("errorType"), message: text("errorMessage"), place, frame }
     }
 
     /// In a few words. `function` is what was called, if it is known.
@@ -37,14 +44,20 @@ impl Cause {
             ("Runtime.OutOfMemory", Some(f)) => format!("{}: it needed more than {} MB", self.kind, f.memory_size),
             (kind, _) => format!("{kind}: {}", self.message),
         };
-        if let Some(place) = self.place.as_ref().filter(|_| self.kind == "Runtime.UserCodeSyntaxError") {
-            text.push_str(&format!(" ({place})"));
+        match (&self.place, &self.frame) {
+            (Some(place), _) if self.kind == "Runtime.UserCodeSyntaxError" => text.push_str(&format!(" ({place})")),
+            (_, Some(frame)) => text.push_str(&format!(" (at {frame})")),
+            _ => {}
         }
         text
     }
 
-    /// The next step. `name` is how the function was called.
-    pub(super) fn hint(&self, name: &str, function: Option<&FunctionConfiguration>) -> String {
+    /// The next step. `name` is how the function was called, `request` the call's id.
+    pub(super) fn hint(&self, name: &str, request: Option<&str>, function: Option<&FunctionConfiguration>) -> String {
+        let logs = match request {
+            Some(id) => format!("flint logs {name} --request {id}"),
+            None => format!("flint logs {name}"),
+        };
         let now = |what: fn(&FunctionConfiguration) -> String| {
             function.map_or(String::new(), |f| format!(" (it is {} now)", what(f)))
         };
@@ -52,8 +65,8 @@ impl Cause {
         match self.kind.as_str() {
             "Runtime.ImportModuleError" => self.missing_module(),
             "Sandbox.Timedout" => format!(
-                "timeout = \"10 s\" in flint.toml{}, then flint deploy; functions have no outbound network, so that a call \
-                 to elsewhere hangs",
+                "{logs} shows how far it came; functions have no outbound network, so that a call to elsewhere hangs; \
+                 timeout = \"10 s\" in flint.toml{}, then flint deploy, gives it more time",
                 now(|f| format!("{} s", f.timeout))
             ),
             "Runtime.OutOfMemory" => {
@@ -85,7 +98,7 @@ impl Cause {
                     .into()
             }
             _ if has(&["Read-only file system", "EROFS"]) => "code and root are read-only: write to /tmp".into(),
-            _ => format!("flint logs {name}"),
+            _ => logs,
         }
     }
 
@@ -104,6 +117,19 @@ impl Cause {
                 .into(),
         }
     }
+}
+
+/// File and line of a frame in the function's own code: `  File "/var/task/app.py", line 7, in handler` or
+/// `    at handler (file:///var/task/index.mjs:11:27)`.
+fn own_frame(frame: &str) -> Option<String> {
+    let (_, rest) = frame.split_once("/var/task/")?;
+    if let Some((file, line)) = rest.split_once("\", line ") {
+        let line: String = line.chars().take_while(char::is_ascii_digit).collect();
+        return (!file.contains("site-packages")).then(|| format!("{file}:{line}"));
+    }
+    let mut parts = rest.split(')').next()?.split(':');
+    let (file, line) = (parts.next()?, parts.next()?);
+    (!file.contains("node_modules")).then(|| format!("{file}:{line}"))
 }
 
 /// An error with what is deployed, if the function that was asked for is not.
@@ -185,8 +211,27 @@ mod tests {
         let document = serde_json::json!({ "errorType": kind, "errorMessage": message });
         let cause = Cause::read(document.to_string().as_bytes());
         let f = FunctionConfiguration { memory_size: 128, timeout: 3, ..Default::default() };
-        let said = cause.hint("f", Some(&f));
+        let said = cause.hint("f", Some("1-2"), Some(&f));
         assert!(said.contains(hint), "{kind}: {said}");
+    }
+
+    #[test]
+    fn the_place_in_ones_own_code_is_named() {
+        for (document, expected) in [
+            (
+                r#"{"errorType":"KeyError","errorMessage":"x","stackTrace":["  File \"/var/task/app.py\", line 7, in handler\n    a\n",
+                   "  File \"/var/task/site-packages/lib.py\", line 1, in f\n"]}"#,
+                "KeyError: x (at app.py:7)",
+            ),
+            (
+                r#"{"errorType":"TypeError","errorMessage":"x","trace":["TypeError: x","    at f (/var/task/node_modules/a/b.js:1:2)",
+                   "    at handler (file:///var/task/index.mjs:11:27)","    at run (/var/runtime/bootstrap.cjs:1:1)"]}"#,
+                "TypeError: x (at index.mjs:11)",
+            ),
+            (r#"{"errorType":"E","errorMessage":"x","stackTrace":[]}"#, "E: x"),
+        ] {
+            assert_eq!(Cause::read(document.as_bytes()).text(None), expected);
+        }
     }
 
     #[test]
@@ -203,7 +248,7 @@ mod tests {
         check("Runtime.MarshalError", "", "JSON can hold");
         check("gaierror", "[Errno -3] Temporary failure in name resolution", "no outbound network");
         check("OSError", "[Errno 30] Read-only file system: '/x'", "write to /tmp");
-        check("ValueError", "no", "flint logs f");
+        check("ValueError", "no", "flint logs f --request 1-2");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn run(flags: Invoke) -> anyhow::Result<ExitCode> {
         }
     }
     let Some(kind) = &invoked.function_error else { return Ok(ExitCode::SUCCESS) };
-    Ok(failed(&client, &flags.function, kind, &invoked.payload).await)
+    Ok(failed(&client, &flags.function, kind, &invoked.payload, invoked.request_id.as_deref()).await)
 }
 
 /// Hands the event over; whether the function likes it is seen later.
@@ -94,18 +94,18 @@ async fn stream(client: &Client, flags: &Invoke, payload: Bytes, tail: LogTail) 
         ui::note(log.trim_end());
     }
     let Some(kind) = &streamed.error_code else { return Ok(ExitCode::SUCCESS) };
-    Ok(failed(client, &flags.function, kind, streamed.error_details.unwrap_or_default().as_bytes()).await)
+    Ok(failed(client, &flags.function, kind, streamed.error_details.unwrap_or_default().as_bytes(), None).await)
 }
 
 /// Says that the function failed, why in a few words, and what to do.
-async fn failed(client: &Client, name: &str, kind: &str, document: &[u8]) -> ExitCode {
+async fn failed(client: &Client, name: &str, kind: &str, document: &[u8], request: Option<&str>) -> ExitCode {
     let paint = Paint::stderr();
     let cause = Cause::read(document);
     // Its limits make a better hint; without them there is still one.
     let function = client.function(name).await.ok().flatten();
     let text = cause.text(function.as_ref());
     ui::note(format_args!("{}: the function failed ({kind}): {text}", paint.text(Tone::Bad, "error")));
-    ui::note(format_args!("{}: {}", paint.text(Tone::Good, "try"), cause.hint(name, function.as_ref())));
+    ui::note(format_args!("{}: {}", paint.text(Tone::Good, "try"), cause.hint(name, request, function.as_ref())));
     ExitCode::FAILURE
 }
 

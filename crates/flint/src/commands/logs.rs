@@ -9,6 +9,7 @@ use flint_dev::Client;
 use flint_dev::client::logs::{LogEvent, LogFollower, LogQuery, group_of};
 
 use super::hints;
+use super::one_call::OneCall;
 use crate::cli::Logs;
 use crate::ui::{self, LogLook};
 use crate::values::Since;
@@ -22,11 +23,13 @@ const SINCE_OF_TAIL: Since = Since::Ago(Duration::from_secs(86_400));
 
 pub(super) async fn run(flags: Logs) -> anyhow::Result<ExitCode> {
     let client = super::client(&flags.server)?;
-    let since = flags.since.unwrap_or(if flags.tail.is_some() { SINCE_OF_TAIL } else { SINCE });
+    let since =
+        flags.since.unwrap_or(if flags.tail.is_some() || flags.request.is_some() { SINCE_OF_TAIL } else { SINCE });
     let instant = since.instant(client.clock().now());
     let query = LogQuery { group: group_of(&flags.function), since: Some(instant), pattern: flags.filter.clone() };
     let look = LogLook { errors: flags.errors, json: flags.json, plain: flags.plain, ..LogLook::stdout() };
     let mut printer = Printer::new(look);
+    printer.call = flags.request.as_deref().map(OneCall::new);
     let last = flags.tail.map(|n| n as usize);
     if flags.follow {
         let mut follower = LogFollower::new(query);
@@ -52,7 +55,11 @@ pub(super) async fn run(flags: Logs) -> anyhow::Result<ExitCode> {
 
 /// Says that there was nothing, where that was looked for, and where else to look.
 fn nothing(flags: &Logs, since: Since) -> String {
-    let which = if flags.filter.is_some() || flags.errors || flags.plain { "no such lines" } else { "no lines" };
+    let which = if flags.filter.is_some() || flags.request.is_some() || flags.errors || flags.plain {
+        "no such lines"
+    } else {
+        "no lines"
+    };
     let (span, wider) = match since {
         SINCE => ("in the last 10 minutes", "; try --since 1d"),
         SINCE_OF_TAIL => ("in the last day", "; try --since 30d"),
@@ -70,15 +77,20 @@ pub(super) struct Printer {
     /// How many of the first look's lines are wanted; then all are.
     last: Option<usize>,
     held: VecDeque<LogEvent>,
+    /// Only this call's lines.
+    call: Option<OneCall>,
 }
 
 impl Printer {
     pub(super) fn new(look: LogLook) -> Self {
-        Self { look, result: Ok(()), printed: 0, last: None, held: VecDeque::new() }
+        Self { look, result: Ok(()), printed: 0, last: None, held: VecDeque::new(), call: None }
     }
 
     /// Prints an event, or holds it until it is known whether it is among the last.
     fn take(&mut self, event: LogEvent) {
+        if self.call.as_mut().is_some_and(|call| !call.takes(&event)) {
+            return;
+        }
         let Some(last) = self.last else { return self.print(&event) };
         if !ui::is_shown(&event, &self.look) {
             return;
