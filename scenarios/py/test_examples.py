@@ -37,3 +37,13 @@ def test_a_twin_makes_the_thumbnail(example, tmp_path):
 def test_a_streamed_answer_arrives_line_by_line():
     times = [int(ms) for ms in re.findall(r"^ *(\d+) ms  ", run("countdown/run"), re.MULTILINE)]
     assert len(times) == 6 and times[-1] - times[0] >= 900, times
+
+
+def test_failed_orders_come_back_after_the_fix():
+    said = run("orders/run")
+    assert "4 failures of 2 causes" in said and "KeyError at app.py:9 in price" in said, said
+    assert "ZeroDivisionError at app.py:13 in boxes" in said
+    story = said.split("$ flint events show", 1)[1].split("$ flint replay", 1)[0]
+    assert "checkout" in story and "-> orders-dead" in story and story.count("trace ") == 1, story
+    assert "it fails as before" in said and "it failed, and does not any more" in said
+    assert "4 of 4 failures brought back" in said and "12 of 12 orders shipped" in said and said.rstrip().endswith("nothing waits"), said

@@ -10,6 +10,8 @@ import pytest
 
 import flint
 import sdks
+from test_dlq import Told, lines
+from test_mappings import count, queue
 
 HEADER = re.compile(
     r"Root=(?P<root>1-[0-9a-f]{8}-[0-9a-f]{24});Parent=[0-9a-f]{16};Sampled=[01];"
@@ -157,3 +159,97 @@ def test_recursion_can_be_allowed(shared, functions, name):
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     with pytest.raises(functions.exceptions.ResourceNotFoundException):
         functions.put_function_recursion_config(FunctionName=name + "x", RecursiveLoop="Allow")
+
+
+PRINTS = """
+import os
+def handler(event, context):
+    print("HEADER", os.environ["_X_AMZN_TRACE_ID"])
+    return "done"
+"""
+
+
+def headers(logs, name):
+    try:
+        events = logs.filter_log_events(logGroupName=f"/aws/lambda/{name}", filterPattern="HEADER")["events"]
+    except logs.exceptions.ResourceNotFoundException:
+        return []
+    return [e["message"].split(" ", 1)[1].strip() for e in events if e["message"].startswith("HEADER")]
+
+
+def test_three_hops_are_one_trace(fresh):
+    """An event that nobody waits for, its answer in a queue, the function behind the queue."""
+    functions, sqs, logs, told = fresh.client("lambda"), fresh.client("sqs"), fresh.client("logs"), Told(fresh)
+    url, arn = queue(sqs, "answers")
+    fresh.create(functions, "first", PRINTS)
+    fresh.create(functions, "last", PRINTS)
+    functions.put_function_event_invoke_config(FunctionName="first", DestinationConfig={"OnSuccess": {"Destination": arn}})
+    functions.create_event_source_mapping(FunctionName="last", EventSourceArn=arn)
+    event = functions.invoke(FunctionName="first", InvocationType="Event", Payload="{}")["ResponseMetadata"]["RequestId"]
+    last = flint.until(lambda: headers(logs, "last"), 20, "the last hop")
+    [first] = headers(logs, "first")
+    (root, first_event, depth, _), (root_b, _, depth_b, passes_b) = read(first), read(last[0])
+    assert root == root_b == f"1-{event[:8]}-{event[9:].replace('-', '')}"
+    assert first_event == event.replace("-", "") and depth_b > depth and passes_b == [1, 1]
+
+    chain = flint.until(lambda: (lambda c: c if len(c["Events"]) >= 2 else None)(told("events", "show", event)), 10, "the chain")
+    assert chain["Complete"] and chain["TraceId"] == root
+    targets = {entry.get("Target", "").rsplit(":", 1)[-1] for e in chain["Events"] for entry in e["Entries"]}
+    assert {"first", "last"} <= targets, chain
+    assert chain["Events"][1]["CauseId"] == event
+    assert all(e["TraceId"] == root for e in lines(told, "events", "--trace", root, "-n", "100"))
+    flint.figure("three_hops_traces", len({root, root_b}))
+
+
+def test_a_loop_of_destinations_is_stopped_at_16(fresh):
+    """Two functions that hand each other what they answer."""
+    functions, sqs, logs, told = fresh.client("lambda"), fresh.client("sqs"), fresh.client("logs"), Told(fresh)
+    dead, dead_arn = queue(sqs, "dead")
+    for name in ("ping", "pong"):
+        fresh.create(functions, name, PRINTS, DeadLetterConfig={"TargetArn": dead_arn})
+    for name, other in (("ping", "pong"), ("pong", "ping")):
+        arn = functions.get_function_configuration(FunctionName=other)["FunctionArn"]
+        functions.put_function_event_invoke_config(FunctionName=name, DestinationConfig={"OnSuccess": {"Destination": arn}})
+    functions.invoke(FunctionName="ping", InvocationType="Event", Payload="{}")
+    flint.until(lambda: sum(count(sqs, dead)) == 1, 30, lambda: len(headers(logs, "ping")))
+    for name in ("ping", "pong"):
+        seen = [read(header) for header in headers(logs, name)]
+        assert len(seen) == 16 and len({s[0] for s in seen}) == 1, (name, seen)
+    [group] = told("dlq")["Groups"]
+    assert "RecursiveInvocation" in group["ErrorType"], group
+
+
+def test_a_loop_over_a_queue_is_stopped_at_16(fresh):
+    """fn -> queue -> fn: what the function's SDK would send, the same SDK sends from outside."""
+    functions, sqs, logs, told = fresh.client("lambda"), fresh.client("sqs"), fresh.client("logs"), Told(fresh)
+    fresh.create(functions, "circle", PRINTS, Timeout=1)
+    dead, dead_arn = queue(sqs, "dead")
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": 1})
+    url, arn = queue(sqs, "circle", RedrivePolicy=redrive, VisibilityTimeout="1")
+    functions.create_event_source_mapping(FunctionName="circle", EventSourceArn=arn)
+    sqs.send_message(QueueUrl=url, MessageBody="round")
+    for passes in range(1, 17):
+        seen = flint.until(
+            lambda: (lambda all: all if len(all) == passes else None)(headers(logs, "circle")), 20, f"pass {passes}",
+        )
+        with Inside(seen[-1]):
+            sqs.send_message(QueueUrl=url, MessageBody="round")
+    flint.until(lambda: sum(count(sqs, dead)) == 1, 30, lambda: (count(sqs, url), count(sqs, dead)))
+    seen = [read(header) for header in headers(logs, "circle")]
+    assert len(seen) == 16 and [s[3] for s in seen] == [[n] for n in range(1, 17)]
+    assert len({s[0] for s in seen}) == 1 and [s[2] for s in seen] == sorted(s[2] for s in seen)
+    flint.figure("queue_loop_passes", len(seen))
+
+    # It waits with the reason, and its lineage is shown.
+    [group] = told("dlq")["Groups"]
+    assert group["ErrorType"] == "RecursiveInvocationException" and "too often" in group["ErrorMessage"], group
+    chain = told("events", "show", group["EventId"])
+    assert chain["TraceId"] == seen[0][0] and len(chain["Events"]) == 17, chain
+    assert [e["Depth"] for e in chain["Events"]] == sorted(e["Depth"] for e in chain["Events"])
+    text = told.text("events", "show", group["EventId"])
+    assert text.count("settled") == 16 and "RecursiveInvocationException" in text and "waits: flint dlq" in text, text
+
+    # Allowed, it goes on.
+    functions.put_function_recursion_config(FunctionName="circle", RecursiveLoop="Allow")
+    assert told("dlq", "redrive", "--all")["Done"] == 1
+    flint.until(lambda: len(headers(logs, "circle")) == 17, 20, "one pass more")

@@ -1,5 +1,7 @@
 //! What can be said on the command line. The help is the manual: an example with each command.
 
+pub(crate) mod events;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -145,6 +147,18 @@ Example:
   flint top --json | jq '.functions[] | {name, p99Ms}'"
     )]
     Top(Top),
+
+    /// Show what happened to events
+    #[command(after_help = events::EVENTS_HELP)]
+    Events(events::Events),
+
+    /// Show failures that wait for a person, one group for each cause; bring them back or drop them
+    #[command(after_help = events::DLQ_HELP)]
+    Dlq(events::Dlq),
+
+    /// Run a recorded event again
+    #[command(after_help = events::REPLAY_HELP)]
+    Replay(events::Replay),
 
     /// Back a data directory up, while its server works or stopped
     #[command(

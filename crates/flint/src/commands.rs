@@ -3,8 +3,10 @@
 mod backup;
 mod deploy;
 mod dev;
+mod dlq;
 mod doctor;
 mod env;
+mod events;
 mod hints;
 mod invoke;
 mod list;
@@ -12,6 +14,7 @@ mod logs;
 mod one_call;
 mod ps;
 mod remove;
+mod replay;
 mod runtime;
 mod stop;
 mod top;
@@ -41,6 +44,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(flags) => waiting(logs::run(flags)),
         Command::Ps(flags) => waiting(ps::run(flags)),
         Command::Top(flags) => waiting(top::run(flags)),
+        Command::Events(flags) => waiting(events::run(flags)),
+        Command::Dlq(flags) => waiting(dlq::run(flags)),
+        Command::Replay(flags) => waiting(replay::run(flags)),
         Command::Backup(flags) => backup::take(&flags),
         Command::Restore(flags) => backup::restore(&flags),
         Command::Env(flags) => env::run(&flags),

@@ -44,6 +44,12 @@ impl Paint {
         Self(io::stderr().is_terminal() && !surroundings::no_color())
     }
 
+    /// Paints nothing.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self(false)
+    }
+
     pub(crate) fn text(self, tone: Tone, text: impl fmt::Display) -> String {
         if !self.0 {
             return text.to_string();

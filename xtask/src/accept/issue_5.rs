@@ -102,12 +102,35 @@ pub const LINES: &[Line] = &[
     Line {
         number: "5",
         text: "flint dlq: 5,000 failures of 3 causes are 3 groups; one redrive drains them at the set rate; flint replay",
-        checks: &[check("dead letters in sight", Scenarios(&["test_dlq.py"]), 900)],
+        checks: &[
+            Check {
+                name: "dead letters in sight",
+                run: Scenarios(&["test_dlq.py"]),
+                limit_s: 900,
+                bounds: &[
+                    Bound::AtLeast("dlq_groups", 3.0),
+                    Bound::AtMost("dlq_groups", 3.0),
+                    Bound::AtLeast("redrive_5000_at_1000", 4.5),
+                    Bound::AtMost("redrive_5000_at_1000", 15.0),
+                ],
+            },
+            check("events and replays", Scenarios(&["test_events.py"]), 300),
+            check("the walk-through", Scenarios(&["test_examples.py"]), 600),
+        ],
     },
     Line {
         number: "6",
         text: "fn -> queue -> fn stops at 16 with its lineage shown; a three-hop chain is one trace",
-        checks: &[check("lineage", Scenarios(&["test_lineage.py"]), 600)],
+        checks: &[Check {
+            name: "lineage",
+            run: Scenarios(&["test_lineage.py"]),
+            limit_s: 600,
+            bounds: &[
+                Bound::AtLeast("queue_loop_passes", 16.0),
+                Bound::AtMost("queue_loop_passes", 16.0),
+                Bound::AtMost("three_hops_traces", 1.0),
+            ],
+        }],
     },
     Line {
         number: "7",
