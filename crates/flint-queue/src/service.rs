@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flint_kit::{Ctx, Doc, Fault, Input, Key, OperationSpec, Output, Service};
-use flint_model::Arn;
 
 use crate::address::{self, Handle};
 use crate::api::{self, BatchResult, Successful};
@@ -67,11 +66,15 @@ operations! {
 
 fn at_url(ctx: &Ctx, input: &Doc) -> String {
     let name = input.text_of("QueueUrl").and_then(|url| address::name_of(ctx, url).ok()).unwrap_or("*");
-    Arn::new("sqs", &ctx.place, name).to_string()
+    arn(ctx, name)
+}
+
+fn arn(ctx: &Ctx, name: &str) -> String {
+    format!("arn:aws:sqs:{}:{}:{name}", ctx.place.region, ctx.place.account)
 }
 
 fn by_name(ctx: &Ctx, input: &Doc) -> String {
-    Arn::new("sqs", &ctx.place, input.text_of("QueueName").unwrap_or("*")).to_string()
+    arn(ctx, input.text_of("QueueName").unwrap_or("*"))
 }
 
 fn source(_: &Ctx, input: &Doc) -> String {
@@ -79,7 +82,7 @@ fn source(_: &Ctx, input: &Doc) -> String {
 }
 
 fn any(ctx: &Ctx, _: &Doc) -> String {
-    Arn::new("sqs", &ctx.place, "*").to_string()
+    arn(ctx, "*")
 }
 
 #[async_trait]

@@ -51,6 +51,8 @@ pub struct Sent {
 #[derive(Debug)]
 pub(crate) struct Letter {
     message: Message,
+    /// The message as it is stored.
+    row: Bytes,
     /// Becomes visible then, if that is later than now.
     visible_at: i64,
     /// Of its deduplication id.
@@ -89,7 +91,7 @@ pub async fn send_all(queues: &Queues, queue: &Queue, ctx: &Ctx, outgoing: Vec<O
             Err(error) => results.push(Some(Err(error))),
         }
     }
-    let mut ends = post(queues, queue, &settings, &letters).await.into_iter();
+    let mut ends = post(queues, queue, &settings, &mut letters).await.into_iter();
     let end = |slot: Option<Result<Sent, Error>>| slot.or_else(|| ends.next()).unwrap_or(Err(Error::QueueMissing));
     results.into_iter().map(end).collect()
 }
@@ -122,7 +124,8 @@ fn prepare(
         origin: None,
         body: Body::Inline(Bytes::from(body)),
     };
-    Ok(Letter { message, visible_at: now.as_millis() + i64::from(delay) * 1000, digest })
+    let visible_at = now.as_millis() + i64::from(delay) * 1000;
+    Ok(Letter { message, row: Bytes::new(), visible_at, digest })
 }
 
 fn check_delay(settings: &Settings, delay: Option<i64>) -> Result<u32, Error> {
@@ -192,10 +195,12 @@ fn digest(settings: &Settings, group: Option<&str>, id: &str) -> [u8; 16] {
     digest
 }
 
-/// Stores a text that has no place in the message's row. Until the message refers to it, a note says so.
+/// Encodes a message, and stores its text if that has no place in the message's row. Until the message refers to it, a
+/// note says so.
 async fn upload(queues: &Queues, mut letter: Letter) -> Result<Letter, Error> {
     let Body::Inline(text) = &letter.message.body else { return Ok(letter) };
     if keys::fits_inline(&letter.message, text.len()) {
+        letter.row = keys::encode_message(&letter.message);
         return Ok(letter);
     }
     let (text, id) = (text.clone(), letter.message.id);
@@ -211,11 +216,12 @@ async fn upload(queues: &Queues, mut letter: Letter) -> Result<Letter, Error> {
     }
     // A message has at most 1 MiB.
     letter.message.body = Body::Chunks { count: index, bytes: text.len() as u32 };
+    letter.row = keys::encode_message(&letter.message);
     Ok(letter)
 }
 
 /// Puts letters into a queue, in their order.
-async fn post(queues: &Queues, queue: &Queue, settings: &Settings, letters: &[Letter]) -> Vec<Result<Sent, Error>> {
+async fn post(queues: &Queues, queue: &Queue, settings: &Settings, letters: &mut [Letter]) -> Vec<Result<Sent, Error>> {
     loop {
         // Made before the look at what others send, so that their end is not missed.
         let decided = queue.decided.notified();
@@ -242,7 +248,7 @@ fn hand_over(
     queue: &Queue,
     settings: &Settings,
     inner: &mut Inner,
-    letters: &[Letter],
+    letters: &mut [Letter],
 ) -> Result<(Vec<Fate>, Vec<Pending>), Error> {
     let now = queues.now();
     // All look-ups come first: from here on nothing can fail half-way.
@@ -253,9 +259,11 @@ fn hand_over(
     let mut fates: Vec<Fate> = Vec::with_capacity(letters.len());
     let mut commits = Vec::with_capacity(1);
     let (mut batch, mut bytes, mut messages) = (Batch::new(), 0, 0);
-    for (index, letter) in letters.iter().enumerate() {
+    for index in 0..letters.len() {
+        let (before, rest) = letters.split_at_mut(index);
+        let letter = &mut rest[0];
         if let Some(digest) = &letter.digest {
-            let same = letters[..index].iter().position(|earlier| earlier.digest.as_ref() == Some(digest));
+            let same = before.iter().position(|earlier| earlier.digest.as_ref() == Some(digest));
             if let Some(earlier) = same {
                 fates.push(Fate::Same(earlier));
                 continue;
@@ -272,7 +280,9 @@ fn hand_over(
             let key = keys::duplicate_key(queue.id, span(now.as_millis()), &digest);
             batch.write.push(Mutation::Put(keys::DUPLICATES, key, duplicate.encode()));
         }
-        batch.journal.push(accepted(queue, &letter.message, now));
+        let entry = accepted(queue, &letter.message, now);
+        // What comes from outside comes in masses; what a function sent is part of a chain.
+        if letter.message.lineage.depth == 0 { &mut batch.packed } else { &mut batch.journal }.push(entry);
         messages += 1;
         fates.push(Fate::New { sequence, batch: commits.len() });
         if bytes > BATCH_BYTES - keys::CHUNK || messages == BATCH_MESSAGES {
@@ -292,11 +302,12 @@ fn place(
     queue: &Queue,
     heart: &mut Heart,
     now: Timestamp,
-    letter: &Letter,
+    letter: &mut Letter,
     batch: &mut Batch,
     bytes: &mut usize,
 ) -> u64 {
-    let Letter { message, visible_at, .. } = letter;
+    let Letter { message, row, visible_at, .. } = letter;
+    let row = std::mem::take(row);
     let chunks = match message.body {
         Body::Inline(_) => 0,
         Body::Chunks { count, .. } => count,
@@ -304,7 +315,6 @@ fn place(
     let now = now.as_millis();
     let sequence = heart.send(now, *visible_at, message.group.as_deref(), chunks);
     let key = keys::message_key(queue.id, sequence);
-    let row = keys::encode_message(message);
     *bytes += row.len() + 1024;
     if *visible_at > now {
         let flight = keys::Flight { visible_at: *visible_at, first_received: 0, receive_count: 0, generation: 0 };

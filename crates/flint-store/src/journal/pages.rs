@@ -28,9 +28,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    fn new() -> Self {
-        // What a page of a busy server comes to.
-        let mut bytes = Vec::with_capacity(PAGE_BYTES + 1024);
+    fn new(capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
         bytes.extend_from_slice(&[LAYOUT, 0, 0]);
         Self { bytes, count: 0 }
     }
@@ -54,16 +53,20 @@ impl Draft {
 pub(crate) fn pack(entries: Vec<Entry>) -> Vec<(Key, u16, Bytes)> {
     let mut pages = Vec::new();
     let mut open: Vec<(flint_model::Place, Draft)> = Vec::new();
+    let alone = entries.len() == 1;
     for entry in entries {
+        let encoded = entry.encode();
         let at = match open.iter().position(|(place, _)| *place == entry.place) {
             Some(at) => at,
             None => {
-                open.push((entry.place.clone(), Draft::new()));
+                // What a page of a busy server comes to, or one entry.
+                let capacity = if alone { HEAD + ENTRY_HEAD + encoded.len() } else { PAGE_BYTES + 1024 };
+                open.push((entry.place.clone(), Draft::new(capacity)));
                 open.len() - 1
             }
         };
         let draft = &mut open[at].1;
-        draft.push(&entry.lineage.event, &entry.encode());
+        draft.push(&entry.lineage.event, &encoded);
         if draft.bytes.len() >= PAGE_BYTES {
             let (place, draft) = open.swap_remove(at);
             let (count, page) = draft.finish();
