@@ -40,6 +40,35 @@ class Counter:
                     stop.wait(0.005)  # the update before it is still under way
 
 
+class Sender:
+    """Sends numbers to a queue, one after the other: what is there of them at one moment has no gap."""
+
+    def __init__(self, server, name):
+        self.client = server.client("sqs", timeout=15)
+        self.name = name
+        self.url = self.client.create_queue(QueueName=name)["QueueUrl"]
+        self.sent = self.acknowledged = 0
+
+    def run(self, stop):
+        while not stop.is_set():
+            self.sent += 1
+            self.client.send_message(QueueUrl=self.url, MessageBody=str(self.sent))
+            self.acknowledged = self.sent
+
+
+def queued(server, name):
+    """The numbers in a queue."""
+    client = server.client("sqs")
+    url, found = client.get_queue_url(QueueName=name)["QueueUrl"], []
+    while True:
+        messages = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        if not messages:
+            return sorted(found)
+        found += [int(message["Body"]) for message in messages]
+        entries = [{"Id": str(n), "ReceiptHandle": m["ReceiptHandle"]} for n, m in enumerate(messages)]
+        client.delete_message_batch(QueueUrl=url, Entries=entries)
+
+
 class Churn:
     """Makes and deletes functions with code of their own, so that packages come and go under the backup."""
 
@@ -77,7 +106,8 @@ def test_a_backup_under_load_is_a_committed_state(fresh, tmp_path):
     names = [f"count-{n}" for n in range(WORKERS)]
     for name in names:
         server.create(server.client("lambda"), name, SOURCE, Environment={"Variables": {"NUM": "0"}})
-    counters, churn, stop = [Counter(server, name) for name in names], Churn(server), threading.Event()
+    senders = [Sender(server, f"queue-{n}") for n in range(2)]
+    counters, churn, stop = [Counter(server, name) for name in names] + senders, Churn(server), threading.Event()
     threads = [threading.Thread(target=load.run, args=(stop,), daemon=True) for load in [*counters, churn]]
     for thread in threads:
         thread.start()
@@ -107,6 +137,11 @@ def test_a_backup_under_load_is_a_committed_state(fresh, tmp_path):
                 n = shown(restored, name)
                 lost += n < before[name]
                 assert before[name] <= n <= after[name], f"{name}: {before[name]} <= {n} <= {after[name]}"
+            for sender in senders:
+                numbers = queued(restored, sender.name)
+                assert numbers == list(range(1, len(numbers) + 1)), f"{sender.name} has gaps"
+                lost += max(before[sender.name] - len(numbers), 0)
+                assert before[sender.name] <= len(numbers) <= after[sender.name], sender.name
             # Every function that is listed has its package.
             client = restored.client("lambda")
             for function in client.list_functions()["Functions"]:
