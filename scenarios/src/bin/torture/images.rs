@@ -22,7 +22,7 @@ use crate::round::Round;
 /// Room for a log with its spares.
 const DISK: u64 = 512 << 20;
 /// No sinks: what was acknowledged stays in its queue.
-const SIZE: Size = Size { senders: 4, groups: 4, sinks: 0, pause: Duration::from_millis(3) };
+const SIZE: Size = Size { senders: 4, groups: 4, sinks: 0, pause: Duration::from_millis(12) };
 /// Pictures of one run; then a disk of its own again.
 const PER_RUN: u64 = 5;
 
