@@ -89,7 +89,14 @@ async fn the_record_of_a_success_is_the_reference_s() {
     same_second(&mut record, &golden["record"]);
     assert_eq!(record, golden["record"]);
     assert_eq!((call.lineage.cause, call.lineage.root, call.lineage.depth), (Some(id.into()), id.into(), 1));
-    assert_eq!(call.trace.as_deref(), Some("Root=1-5759e988-bd862e3fe1be46a994272793"), "one trace for the chain");
+    let trace = flint_model::Trace::parse(call.trace.as_deref().unwrap()).unwrap();
+    assert_eq!(
+        flint_model::trace::root_text(&trace.root),
+        "1-5759e988-bd862e3fe1be46a994272793",
+        "one trace for the chain"
+    );
+    let first = "arn:aws:lambda:us-east-1:000000000000:function:event-destinations";
+    assert_eq!((trace.passes(first), trace.lineage().event), (1, id.into()), "the chain has been through the function");
     assert_eq!(world.kinds(call.request_id), [Kind::Accepted, Kind::Settled]);
 }
 
