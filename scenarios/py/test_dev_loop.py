@@ -1,6 +1,7 @@
 """The daily tools: `flint dev` deploys on save and serves several functions; what the other commands say meanwhile."""
 
 import json
+import re
 import statistics
 import subprocess
 import time
@@ -248,6 +249,7 @@ def handler(event, context):
     if event == "sleep": time.sleep(5)
     if event == "fill": return len(bytearray(1 << 30))
     if event == "name": raise OSError("[Errno -3] Temporary failure in name resolution")
+    if event == "raw": print("no id here"); raise ValueError("odd")
     return [1]
 """
     folder = tmp_path / "app"
@@ -261,6 +263,14 @@ def handler(event, context):
     ]:
         failed = flint_("invoke", name, "-p", json.dumps(event))
         assert failed.returncode == 1 and said in failed.stderr and todo in failed.stderr, (event, failed.stderr)
+
+    # The log of one call, by the id that the hint names: raw lines without the id too.
+    one = flint_("invoke", name, "-p", '"raw"')
+    request = re.search(r"try: flint logs (\S+) --request (\S+)", one.stderr)
+    assert "ValueError: odd (at app.py:8)" in one.stderr and request, one.stderr
+    of_the_call = lambda: flint_("logs", name, "--request", request[2]).stdout  # noqa: E731
+    flint.until(lambda: "REPORT" in of_the_call(), 10, of_the_call)
+    assert "no id here" in of_the_call() and of_the_call().count("RequestId: ") == of_the_call().count(request[2])
 
     # Each of them is among the errors of the log, and nothing else is.
     errors = lambda: flint_("logs", name, "--errors").stdout

@@ -65,8 +65,8 @@ impl Cause {
         match self.kind.as_str() {
             "Runtime.ImportModuleError" => self.missing_module(),
             "Sandbox.Timedout" => format!(
-                "{logs} shows how far it came; functions have no outbound network, so that a call to elsewhere hangs; \
-                 timeout = \"10 s\" in flint.toml{}, then flint deploy, gives it more time",
+                "timeout = \"10 s\" in flint.toml{}, then flint deploy; {logs} shows how far it came; functions have no \
+                 outbound network, so that a call to elsewhere hangs",
                 now(|f| format!("{} s", f.timeout))
             ),
             "Runtime.OutOfMemory" => {
