@@ -146,3 +146,25 @@ def test_follow(server):
     finally:
         process.terminate()
         process.wait()
+
+
+def test_what_a_consumer_does_with_a_message_is_its_end(server):
+    told, sqs = Told(server), server.client("sqs")
+    url = sqs.create_queue(QueueName="consumed")["QueueUrl"]
+    send = lambda text: sqs.send_message(QueueUrl=url, MessageBody=text)["MessageId"]
+    story = lambda event: [(e["Kind"], e.get("ErrorType")) for e in told("events", "show", event)["Events"][0]["Entries"]]
+    gone = send("one")
+    handle = sqs.receive_message(QueueUrl=url)["Messages"][0]["ReceiptHandle"]
+    sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
+    assert story(gone) == [("accepted", None), ("settled", None)]
+    purged, also = send("two"), send("three")
+    sqs.purge_queue(QueueUrl=url)
+    later = send("four")
+    assert story(later) == [("accepted", None)]
+    for event in (purged, also):
+        assert story(event) == [("accepted", None), ("discarded", "Purged")]
+    end = told("events", "show", purged)["Events"][0]["Entries"][-1]
+    assert end["ErrorMessage"] == "PurgeQueue took 2 messages", end
+    assert "Purged" in told.text("events", "show", purged)
+    sqs.delete_queue(QueueUrl=url)
+    assert story(later) == [("accepted", None), ("discarded", "QueueDeleted")]

@@ -33,7 +33,7 @@ pub use invoker::{AsyncInvoker, FunctionFacts, Invocation, InvokeMode, Invoker, 
 pub use links::Links;
 pub use logs::{LogEvent, LogSink};
 pub use service::{Input, OperationSpec, Output, Service};
-pub use source::{Source, SourceInfo, SourceRecord};
+pub use source::{Source, SourceInfo, SourceRecord, Told};
 pub use switchboard::Switchboard;
 pub use target::{Attribute, AttributeValue, Envelope, Receipt, Target};
 pub use vault::Vault;

@@ -40,6 +40,22 @@ pub struct SourceRecord {
     pub trace: Option<Arc<str>>,
 }
 
+/// What a source is told of a record that it handed out.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub handle: String,
+    /// What the journal is to say of it, as `flint_store::journal::Entry::encode` writes it: part of the commit that
+    /// changes the record's state. Without one the source says what it knows.
+    pub note: Option<Bytes>,
+}
+
+impl Told {
+    /// Of a record of which the teller knows nothing more.
+    pub fn plain(handle: String) -> Self {
+        Self { handle, note: None }
+    }
+}
+
 /// Hands out the records of one service's ARNs, and takes them back.
 #[async_trait]
 pub trait Source: Send + Sync + Debug {
@@ -52,11 +68,11 @@ pub trait Source: Send + Sync + Debug {
     async fn poll(&self, arn: &Arn, max: usize, wait: Duration) -> Result<Vec<SourceRecord>, Fault>;
 
     /// These are done: they never come again. Durable when it resolves. Unknown and expired handles are no error.
-    async fn settle(&self, arn: &Arn, handles: Vec<String>) -> Result<(), Fault>;
+    async fn settle(&self, arn: &Arn, records: Vec<Told>) -> Result<(), Fault>;
 
     /// These are not done: they come again after `after` (at once if zero). With `uncounted` this hand-out does not count
     /// towards the limit of receives: the function was never asked (a throttle).
-    async fn give_back(&self, arn: &Arn, handles: Vec<String>, after: Duration, uncounted: bool) -> Result<(), Fault>;
+    async fn give_back(&self, arn: &Arn, records: Vec<Told>, after: Duration, uncounted: bool) -> Result<(), Fault>;
 
     /// About how many records wait to be handed out.
     fn backlog(&self, arn: &Arn) -> u64;

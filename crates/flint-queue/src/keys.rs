@@ -298,6 +298,33 @@ impl<'a> Glance<'a> {
     }
 }
 
+/// What the journal wants to know of a message's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trail {
+    pub id: EventId,
+    pub lineage: Lineage,
+    /// It lies in a dead-letter queue.
+    pub moved: bool,
+}
+
+impl Trail {
+    pub fn at(row: &[u8]) -> Result<Self, Error> {
+        let mut read = Reader::new(row, "a message")?;
+        let flags = read.u8()?;
+        read.i64()?;
+        let id = EventId::from_bytes(read.array()?);
+        if flags & GROUPED != 0 {
+            read.bytes()?;
+        }
+        if flags & CHUNKED != 0 {
+            read.u16()?;
+            read.u32()?;
+        }
+        let lineage = read.lineage(flags, id)?;
+        Ok(Self { id, lineage, moved: flags & MOVED != 0 })
+    }
+}
+
 /// Reads a message back. An inline text shares the row's buffer.
 pub fn decode_message(row: &Bytes) -> Result<Message, Error> {
     let mut read = Reader::new(row, "a message")?;
@@ -306,14 +333,7 @@ pub fn decode_message(row: &Bytes) -> Result<Message, Error> {
     let (sent, id) = (read.i64()?, EventId::from_bytes(read.array()?));
     let group = if has(GROUPED) { Some(read.text()?.to_owned()) } else { None };
     let chunks = if has(CHUNKED) { Some((read.u16()?, read.u32()?)) } else { None };
-    let lineage = if has(CAUSED) {
-        let mut event = || Ok::<_, Error>(EventId::from_bytes(read.array()?));
-        let (event, cause, root) = (event()?, event()?, event()?);
-        // An event is not its own cause: that stands for none.
-        Lineage { event, cause: Some(cause).filter(|c| *c != event), root, depth: read.u32()? }
-    } else {
-        Lineage::root(id)
-    };
+    let lineage = read.lineage(flags, id)?;
     let md5_of_body = read.array()?;
     let sender = read.text()?.to_owned();
     let deduplication = if has(DEDUPLICATED) { Some(read.text()?.to_owned()) } else { None };
@@ -389,6 +409,17 @@ impl<'a> Reader<'a> {
     fn text(&mut self) -> Result<&'a str, Error> {
         let what = self.what;
         std::str::from_utf8(self.bytes()?).map_err(|_| Error::Damaged(format!("{what} holds a text that is none")))
+    }
+
+    /// Where the event of message `id` stands.
+    fn lineage(&mut self, flags: u8, id: EventId) -> Result<Lineage, Error> {
+        if flags & CAUSED == 0 {
+            return Ok(Lineage::root(id));
+        }
+        let mut event = || Ok::<_, Error>(EventId::from_bytes(self.array()?));
+        let (event, cause, root) = (event()?, event()?, event()?);
+        // An event is not its own cause: that stands for none.
+        Ok(Lineage { event, cause: Some(cause).filter(|c| *c != event), root, depth: self.u32()? })
     }
 
     fn short(&self) -> Error {

@@ -6,13 +6,15 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use flint_kit::{AttributeValue, Ctx, Envelope, Fault, Receipt, Source, SourceInfo, SourceRecord, Target};
+use flint_kit::{AttributeValue, Ctx, Envelope, Fault, Receipt, Source, SourceInfo, SourceRecord, Target, Told};
 use flint_model::Arn;
+use flint_store::journal::Entry;
 use serde::{Serialize, Serializer};
 
 use crate::Error;
 use crate::address::Handle;
 use crate::message::{Attribute, Value, md5_of, md5_of_attributes};
+use crate::ops::delete::Ending;
 use crate::ops::receive::{Ask, Received};
 use crate::ops::send::Outgoing;
 use crate::ops::visibility::Change;
@@ -78,19 +80,22 @@ impl Source for Queues {
         received.into_iter().map(|one| Ok(record(&queue, &arn, one)?)).collect()
     }
 
-    async fn settle(&self, arn: &Arn, handles: Vec<String>) -> Result<(), Fault> {
+    async fn settle(&self, arn: &Arn, records: Vec<Told>) -> Result<(), Fault> {
         let queue = self.of_arn(arn)?;
-        let handles: Vec<Handle> = handles.iter().filter_map(|h| Handle::decode(h, queue.id).ok()).collect();
-        let ends = delete::delete(self, &queue, &handles).await;
+        let known =
+            records.into_iter().filter_map(|told| Some((Handle::decode(&told.handle, queue.id).ok()?, told.note)));
+        let endings = known.map(|(handle, note)| Ok(Ending { handle, note: entry(note)? }));
+        let ends = delete::delete(self, &queue, endings.collect::<Result<_, Error>>()?).await;
         refused(ends)
     }
 
-    async fn give_back(&self, arn: &Arn, handles: Vec<String>, after: Duration, uncounted: bool) -> Result<(), Fault> {
+    async fn give_back(&self, arn: &Arn, records: Vec<Told>, after: Duration, uncounted: bool) -> Result<(), Fault> {
         let queue = self.of_arn(arn)?;
         let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
-        let handles = handles.iter().filter_map(|handle| Handle::decode(handle, queue.id).ok());
-        let changes: Vec<Change> = handles.map(|handle| Change { handle, after_ms, uncounted }).collect();
-        refused(visibility::change(self, &queue, &changes).await)
+        let known =
+            records.into_iter().filter_map(|told| Some((Handle::decode(&told.handle, queue.id).ok()?, told.note)));
+        let changes = known.map(|(handle, note)| Ok(Change { handle, after_ms, uncounted, note: entry(note)? }));
+        refused(visibility::change(self, &queue, changes.collect::<Result<_, Error>>()?).await)
     }
 
     fn backlog(&self, arn: &Arn) -> u64 {
@@ -99,6 +104,10 @@ impl Source for Queues {
         inner.heart.advance(self.now().as_millis());
         inner.heart.counts().0
     }
+}
+
+fn entry(note: Option<Bytes>) -> Result<Option<Entry>, Error> {
+    Ok(note.map(|note| Entry::decode(&note)).transpose()?)
 }
 
 /// The first end that says that nothing could be written; unknown and expired handles are no error here.

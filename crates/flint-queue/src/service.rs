@@ -461,7 +461,7 @@ pub(crate) fn system_attributes(
 async fn delete_message(queues: &Queues, ctx: &Ctx, input: &api::DeleteMessage) -> Result<Output, Fault> {
     let queue = queues.at(ctx, &input.queue_url)?;
     let handle = Handle::decode(&input.receipt_handle, queue.id)?;
-    let mut end = delete::delete(queues, &queue, &[handle]).await;
+    let mut end = delete::delete(queues, &queue, vec![handle.into()]).await;
     done(end.pop().unwrap_or(Ok(())))
 }
 
@@ -470,8 +470,8 @@ async fn delete_batch(queues: &Queues, ctx: &Ctx, input: api::DeleteMessageBatch
     let queue = queues.at(ctx, &input.queue_url)?;
     let decoded: Vec<_> =
         input.entries.into_iter().map(|e| (e.id, Handle::decode(&e.receipt_handle, queue.id))).collect();
-    let handles: Vec<Handle> = decoded.iter().filter_map(|(_, handle)| handle.as_ref().ok().copied()).collect();
-    let mut ends = delete::delete(queues, &queue, &handles).await.into_iter();
+    let endings = decoded.iter().filter_map(|(_, handle)| Some((*handle.as_ref().ok()?).into())).collect();
+    let mut ends = delete::delete(queues, &queue, endings).await.into_iter();
     let mut result = BatchResult::default();
     for (id, handle) in decoded {
         let end = handle.and_then(|_| ends.next().unwrap_or(Ok(())));
@@ -483,7 +483,7 @@ async fn delete_batch(queues: &Queues, ctx: &Ctx, input: api::DeleteMessageBatch
 async fn change_visibility(queues: &Queues, ctx: &Ctx, input: &api::ChangeMessageVisibility) -> Result<Output, Fault> {
     let queue = queues.at(ctx, &input.queue_url)?;
     let change = change_of(&queue, &input.receipt_handle, Some(input.visibility_timeout))?;
-    let mut end = visibility::change(queues, &queue, &[change]).await;
+    let mut end = visibility::change(queues, &queue, vec![change]).await;
     done(end.pop().unwrap_or(Ok(())))
 }
 
@@ -491,12 +491,16 @@ async fn change_batch(queues: &Queues, ctx: &Ctx, input: api::ChangeMessageVisib
     batch::check(input.entries.iter().map(|entry| entry.id.as_str()))?;
     let queue = queues.at(ctx, &input.queue_url)?;
     let entries = input.entries.into_iter();
-    let decoded: Vec<_> = entries.map(|e| (e.id, change_of(&queue, &e.receipt_handle, e.visibility_timeout))).collect();
-    let changes: Vec<Change> = decoded.iter().filter_map(|(_, change)| change.as_ref().ok().copied()).collect();
-    let mut ends = visibility::change(queues, &queue, &changes).await.into_iter();
+    let mut changes = Vec::new();
+    let mut decoded = Vec::new();
+    for entry in entries {
+        let change = change_of(&queue, &entry.receipt_handle, entry.visibility_timeout);
+        decoded.push((entry.id, change.map(|change| changes.push(change))));
+    }
+    let mut ends = visibility::change(queues, &queue, changes).await.into_iter();
     let mut result = BatchResult::default();
     for (id, change) in decoded {
-        let end = change.and_then(|_| ends.next().unwrap_or(Ok(())));
+        let end = change.and_then(|()| ends.next().unwrap_or(Ok(())));
         result.push(id, end.map(|()| Successful::default()));
     }
     Output::render(&result)
@@ -505,5 +509,5 @@ async fn change_batch(queues: &Queues, ctx: &Ctx, input: api::ChangeMessageVisib
 fn change_of(queue: &Queue, handle: &str, timeout: Option<i64>) -> Result<Change, Error> {
     let seconds = visibility::check(timeout.ok_or(Error::Missing("VisibilityTimeout"))?)?;
     let handle = Handle::decode(handle, queue.id)?;
-    Ok(Change { handle, after_ms: i64::from(seconds) * 1000, uncounted: false })
+    Ok(Change { handle, after_ms: i64::from(seconds) * 1000, uncounted: false, note: None })
 }

@@ -164,13 +164,27 @@ impl Entry {
         }
     }
 
-    pub(crate) fn encode(&self) -> Bytes {
+    /// As it is kept.
+    pub fn encode(&self) -> Bytes {
         record::encode(LAYOUT, self)
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
+    /// Errors: what [`Entry::encode`] of this or an earlier version did not write.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ReadError> {
         record::decode(LAYOUT, bytes).map_err(|e| ReadError(format!("journal: {e}")))
     }
+}
+
+/// The event under which the journal keeps what befell a queue with all that lay in it, by the queue's ARN: an entry for
+/// each of a million purged messages would be too dear.
+pub fn whole(arn: &str) -> EventId {
+    let hash = BlobHash::of(format!("whole {arn}").as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash.as_bytes()[..16]);
+    // RFC 9562: version 8, the variant of that document.
+    id[6] = (id[6] & 0x0F) | 0x80;
+    id[8] = (id[8] & 0x3F) | 0x80;
+    EventId::from_bytes(id)
 }
 
 /// Where an entry stands in its place's journal: pass it on to read the page behind it.

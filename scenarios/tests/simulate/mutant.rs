@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flint_kit::{Fault, Source, SourceInfo, SourceRecord};
+use flint_kit::{Fault, Source, SourceInfo, SourceRecord, Told};
 use flint_model::Arn;
 
 use crate::bugs::Bug;
@@ -59,12 +59,12 @@ impl Source for Mutant {
         Ok(records)
     }
 
-    async fn settle(&self, arn: &Arn, handles: Vec<String>) -> Result<(), Fault> {
-        self.source.settle(arn, handles).await
+    async fn settle(&self, arn: &Arn, records: Vec<Told>) -> Result<(), Fault> {
+        self.source.settle(arn, records).await
     }
 
-    async fn give_back(&self, arn: &Arn, handles: Vec<String>, after: Duration, uncounted: bool) -> Result<(), Fault> {
-        self.source.give_back(arn, handles, after, uncounted).await
+    async fn give_back(&self, arn: &Arn, records: Vec<Told>, after: Duration, uncounted: bool) -> Result<(), Fault> {
+        self.source.give_back(arn, records, after, uncounted).await
     }
 
     fn backlog(&self, arn: &Arn) -> u64 {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flint_kit::{Fault, Source, SourceRecord};
+use flint_kit::{Fault, Source, SourceRecord, Told};
 
 use crate::core::{Core, UnderWay};
 use crate::governor::Permit;
@@ -151,7 +151,7 @@ impl Poller<'_> {
         if !unwanted.is_empty() {
             let (core, plan, under_way) = (self.core.clone(), self.plan.clone(), UnderWay::new(self.core));
             self.core.tasks.spawn(async move {
-                run::settle(&core, &plan, unwanted.into_iter().map(|record| record.handle).collect()).await;
+                run::settle(&core, &plan, run::unwanted(&core, &plan, &unwanted)).await;
                 drop(under_way);
             });
         }
@@ -182,7 +182,8 @@ impl Poller<'_> {
 
     /// Gives back what was taken and not begun.
     async fn hand_back(&mut self) {
-        let handles: Vec<String> = self.ready.drain(..).flatten().flatten().map(|record| record.handle).collect();
+        let handles: Vec<_> =
+            self.ready.drain(..).flatten().flatten().map(|record| Told::plain(record.handle)).collect();
         if handles.is_empty() {
             return;
         }

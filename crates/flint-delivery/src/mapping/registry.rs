@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flint_kit::{Fault, Source};
+use flint_kit::{Fault, Source, Told};
 use flint_model::pattern::{Pattern, PatternError};
 use flint_model::{Arn, FunctionRef, Place};
 use tokio::sync::Notify;
@@ -61,6 +61,15 @@ impl Plan {
     pub(crate) fn function(&self) -> FunctionRef {
         let qualifier = self.record.qualifier.as_deref().and_then(|text| text.parse().ok());
         FunctionRef { name: self.record.function.clone(), qualifier, region: None, account: None }
+    }
+
+    /// As it is configured, with its qualifier.
+    pub(crate) fn function_arn(&self) -> String {
+        let arn = self.record.function.arn(&self.record.place);
+        match &self.record.qualifier {
+            Some(qualifier) => format!("{arn}:{qualifier}"),
+            None => arn.to_string(),
+        }
     }
 
     pub(crate) fn is_fifo(&self) -> bool {
@@ -165,7 +174,14 @@ impl Mappings {
             let plan = mapping.plan();
             let handles: Vec<String> = std::mem::take(&mut mapping.hand().1).into_values().flatten().collect();
             if let (Ok(source), false) = (plan.source(core), handles.is_empty()) {
-                let back = source.give_back(&plan.source, handles, std::time::Duration::ZERO, false).await;
+                let back = source
+                    .give_back(
+                        &plan.source,
+                        handles.into_iter().map(Told::plain).collect(),
+                        std::time::Duration::ZERO,
+                        false,
+                    )
+                    .await;
                 if let Err(error) = back {
                     tracing::warn!(mapping = plan.record.uuid, %error, "records come again after their visibility timeout");
                 }

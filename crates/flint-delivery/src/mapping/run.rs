@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use flint_base::RequestId;
-use flint_kit::{Body, Fault, FaultKind, Invocation, InvokeMode, SourceRecord};
+use flint_base::{RequestId, Timestamp};
+use flint_kit::{Body, Fault, FaultKind, Invocation, InvokeMode, SourceRecord, Told};
 use flint_model::trace;
 use flint_store::{Batch, journal};
 
@@ -50,7 +50,7 @@ pub(crate) async fn batches(
     for mut batch in batches {
         // Behind a failure a group goes no further: its order would be lost.
         let behind = batch.extract_if(.., |record| fifo && broken.contains(&record.group));
-        let behind: Vec<String> = behind.map(|record| record.handle).collect();
+        let behind: Vec<Told> = behind.map(|record| Told::plain(record.handle)).collect();
         give_back(core, plan, behind, Duration::ZERO, true).await;
         let batch = stop_loops(core, plan, batch).await;
         if batch.is_empty() {
@@ -89,8 +89,8 @@ async fn stop_loops(core: &Core, plan: &Plan, batch: Vec<SourceRecord>) -> Vec<S
             billed_ms: None,
         };
         let after = backoff(record.receive_count);
-        give_back(core, plan, vec![record.handle.clone()], after, false).await;
-        write_down(core, plan, std::slice::from_ref(&record), &verdict, RequestId::from(record.lineage.event));
+        let entry = Entries::new(core, plan, &verdict, RequestId::from(record.lineage.event)).of(0, &record);
+        give_back(core, plan, vec![told(&record, &entry)], after, false).await;
     }
     batch
 }
@@ -156,82 +156,87 @@ fn reported() -> journal::Error {
     journal::Error::new("BatchItemFailures", "the function reported the item as failed")
 }
 
-/// Tells the source and the journal.
+/// Tells the source and the journal: in one commit where the source writes something, else the journal behind it.
 async fn tell(core: &Core, plan: &Plan, batch: &[SourceRecord], verdict: &Verdict, request: RequestId) {
-    let handle = |(_, record): (usize, &SourceRecord)| record.handle.clone();
-    let is_done = |(at, _): &(usize, &SourceRecord)| !verdict.failed.contains(at);
-    let done: Vec<String> = batch.iter().enumerate().filter(is_done).map(handle).collect();
+    let entries = Entries::new(core, plan, verdict, request);
+    let all = || batch.iter().enumerate();
+    let told_of = |at: usize| told(&batch[at], &entries.of(at, &batch[at]));
+    let done: Vec<Told> = all().filter(|(at, _)| !verdict.failed.contains(at)).map(|(at, _)| told_of(at)).collect();
     if !done.is_empty() {
         settle(core, plan, done).await;
     }
+    // What failed comes again when its visibility timeout is over, as at the reference: nothing changes in the source.
+    let mut behind = verdict.failed.clone();
     if verdict.ended == Ended::NotAsked {
         let most = batch.iter().map(|record| record.receive_count).max().unwrap_or(1);
-        let handles = batch.iter().map(|record| record.handle.clone()).collect();
-        give_back(core, plan, handles, backoff(most).min(Duration::from_secs(10)), true).await;
+        let back = all().map(|(at, _)| told_of(at)).collect();
+        give_back(core, plan, back, backoff(most).min(Duration::from_secs(10)), true).await;
+        behind.clear();
+    } else if plan.is_fifo() {
+        let later = behind_a_failure(batch, &verdict.failed);
+        behind.retain(|at| !later.contains(at));
+        give_back(core, plan, later.into_iter().map(told_of).collect(), Duration::ZERO, true).await;
     }
-    if verdict.ended != Ended::NotAsked && plan.is_fifo() {
-        give_back(core, plan, behind_a_failure(batch, &verdict.failed), Duration::ZERO, true).await;
-    }
-    // What failed comes again when its visibility timeout is over, as at the reference.
-    write_down(core, plan, batch, verdict, request);
+    write_down(core, behind.into_iter().map(|at| entries.of(at, &batch[at])).collect());
 }
 
 /// What stands behind the first failure of its group. It comes again behind that one, and was not what failed: one
 /// message that always fails must not take its group along.
-fn behind_a_failure(batch: &[SourceRecord], failed: &BTreeSet<usize>) -> Vec<String> {
+fn behind_a_failure(batch: &[SourceRecord], failed: &BTreeSet<usize>) -> Vec<usize> {
     let mut first = BTreeSet::new();
-    let later = |at: &&usize| !first.insert(batch[**at].group.clone());
-    let later: Vec<&usize> = failed.iter().filter(later).collect();
-    later.into_iter().map(|at| batch[*at].handle.clone()).collect()
+    failed.iter().copied().filter(|at| !first.insert(batch[*at].group.clone())).collect()
+}
+
+fn told(record: &SourceRecord, entry: &journal::Entry) -> Told {
+    Told { handle: record.handle.clone(), note: Some(entry.encode()) }
+}
+
+/// What is told of records that no filter of the mapping wants.
+pub(crate) fn unwanted(core: &Core, plan: &Plan, records: &[SourceRecord]) -> Vec<Told> {
+    let (now, target) = (core.now(), plan.function_arn());
+    let entry = |record: &SourceRecord| journal::Entry {
+        source: Some(plan.record.source.clone()),
+        target: Some(target.clone()),
+        attempt: record.receive_count,
+        error: Some(journal::Error::new("Filtered", "no filter of the mapping wants it")),
+        ..journal::Entry::new(plan.record.place.clone(), record.lineage, journal::Kind::Settled, now)
+    };
+    records.iter().map(|record| told(record, &entry(record))).collect()
 }
 
 /// Tells the source that records are done.
-pub(crate) async fn settle(core: &Core, plan: &Plan, handles: Vec<String>) {
-    let Ok(source) = plan.source(core) else { return };
+pub(crate) async fn settle(core: &Core, plan: &Plan, records: Vec<Told>) {
+    let Ok(source) = plan.source(core) else { return write_notes(core, records) };
     for _ in 0..SETTLE_TRIES {
-        match source.settle(&plan.source, handles.clone()).await {
+        match source.settle(&plan.source, records.clone()).await {
             Ok(()) => return,
-            Err(fault) if fault.kind == FaultKind::Client => return,
+            // The source is gone, and its records with it; they ran all the same.
+            Err(fault) if fault.kind == FaultKind::Client => return write_notes(core, records),
             Err(_) => tokio::time::sleep(SETTLE_AGAIN).await,
         }
     }
-    tracing::error!(mapping = plan.record.uuid, records = handles.len(), "records that are done will come again");
+    tracing::error!(mapping = plan.record.uuid, records = records.len(), "records that are done will come again");
 }
 
-async fn give_back(core: &Core, plan: &Plan, handles: Vec<String>, after: Duration, uncounted: bool) {
-    if handles.is_empty() {
+async fn give_back(core: &Core, plan: &Plan, records: Vec<Told>, after: Duration, uncounted: bool) {
+    if records.is_empty() {
         return;
     }
-    let Ok(source) = plan.source(core) else { return };
-    if let Err(fault) = source.give_back(&plan.source, handles, after, uncounted).await {
+    let Ok(source) = plan.source(core) else { return write_notes(core, records) };
+    if let Err(fault) = source.give_back(&plan.source, records.clone(), after, uncounted).await {
         tracing::warn!(mapping = plan.record.uuid, %fault, "records come again after their visibility timeout");
+        write_notes(core, records);
     }
 }
 
-/// The journal, behind: the source's own commit is what counts.
-fn write_down(core: &Core, plan: &Plan, batch: &[SourceRecord], verdict: &Verdict, request: RequestId) {
-    let now = core.now();
-    let mut function_arn = plan.record.function.arn(&plan.record.place).to_string();
-    if let Some(qualifier) = &plan.record.qualifier {
-        function_arn.push(':');
-        function_arn.push_str(qualifier);
-    }
-    let entry = |(at, record): (usize, &SourceRecord)| {
-        let failed = verdict.failed.contains(&at);
-        let kind = if failed { journal::Kind::Retried } else { journal::Kind::Settled };
-        journal::Entry {
-            source: Some(plan.record.source.clone()),
-            target: Some(function_arn.clone()),
-            attempt: record.receive_count,
-            code_version: verdict.code_version.clone(),
-            outcome: Some(if failed { verdict.outcome } else { journal::Outcome::Succeeded }),
-            billed_ms: verdict.billed_ms,
-            error: verdict.error.clone().filter(|_| failed),
-            request: Some(request),
-            ..journal::Entry::new(plan.record.place.clone(), record.lineage, kind, now)
-        }
-    };
-    let entries: Vec<_> = batch.iter().enumerate().map(entry).collect();
+/// Writes what a source could not.
+fn write_notes(core: &Core, records: Vec<Told>) {
+    let note = |told: Told| Some(journal::Entry::decode(&told.note?).expect("it was encoded here"));
+    write_down(core, records.into_iter().filter_map(note).collect());
+}
+
+/// The journal, behind: what it tells of changed no state.
+fn write_down(core: &Core, entries: Vec<journal::Entry>) {
     for some in entries.chunks(ENTRIES_MAX) {
         // On its way when this returns; nobody waits for it.
         drop(core.store.commit(Batch { journal: some.to_vec(), ..Batch::new() }));
@@ -240,6 +245,38 @@ fn write_down(core: &Core, plan: &Plan, batch: &[SourceRecord], verdict: &Verdic
 
 /// Entries of one commit; a batch takes 500 parts.
 const ENTRIES_MAX: usize = 200;
+
+/// What the journal says of the records of one run.
+struct Entries<'a> {
+    plan: &'a Plan,
+    verdict: &'a Verdict,
+    request: RequestId,
+    target: String,
+    now: Timestamp,
+}
+
+impl<'a> Entries<'a> {
+    fn new(core: &Core, plan: &'a Plan, verdict: &'a Verdict, request: RequestId) -> Self {
+        Self { plan, verdict, request, target: plan.function_arn(), now: core.now() }
+    }
+
+    fn of(&self, at: usize, record: &SourceRecord) -> journal::Entry {
+        let Self { plan, verdict, .. } = self;
+        let failed = verdict.failed.contains(&at);
+        let kind = if failed { journal::Kind::Retried } else { journal::Kind::Settled };
+        journal::Entry {
+            source: Some(plan.record.source.clone()),
+            target: Some(self.target.clone()),
+            attempt: record.receive_count,
+            code_version: verdict.code_version.clone(),
+            outcome: Some(if failed { verdict.outcome } else { journal::Outcome::Succeeded }),
+            billed_ms: verdict.billed_ms,
+            error: verdict.error.clone().filter(|_| failed),
+            request: Some(self.request),
+            ..journal::Entry::new(plan.record.place.clone(), record.lineage, kind, self.now)
+        }
+    }
+}
 
 impl Verdict {
     fn fault(fault: &Fault, batch: &[SourceRecord]) -> Self {

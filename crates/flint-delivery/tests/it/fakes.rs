@@ -255,6 +255,7 @@ impl World {
 
     async fn with(store: Arc<dyn Store>, rooms: Rooms, clock: Arc<TokioClock>, most: usize, parity: bool) -> Self {
         let Rooms { engine, queue, records } = rooms;
+        records.store.get_or_init(|| store.clone());
         *engine.clock.lock().unwrap() = Some(clock.clone());
         let parts = Parts {
             store: store.clone(),

@@ -1,13 +1,16 @@
 //! A queue as a source, played: visibility, receive counts, groups, a dead-letter list.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use flint_base::EventId;
-use flint_kit::{Fault, Source, SourceInfo, SourceRecord};
+use flint_kit::{Fault, Source, SourceInfo, SourceRecord, Told};
 use flint_model::{Arn, Lineage};
+use flint_store::journal::Entry;
+use flint_store::{Batch, Store};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -41,6 +44,8 @@ pub struct Records {
     arrived: Notify,
     pub visibility: Mutex<Duration>,
     pub max_receives: Mutex<u32>,
+    /// Where the notes of what it is told go.
+    pub store: OnceLock<Arc<dyn Store>>,
 }
 
 impl Default for Records {
@@ -50,6 +55,7 @@ impl Default for Records {
             arrived: Notify::new(),
             visibility: Mutex::new(Duration::from_secs(30)),
             max_receives: Mutex::new(u32::MAX),
+            store: OnceLock::new(),
         }
     }
 }
@@ -74,6 +80,13 @@ impl Records {
         state.messages.insert(serial, message);
         drop(state);
         self.arrived.notify_waiters();
+    }
+
+    fn note(&self, note: Option<Bytes>) {
+        if let (Some(note), Some(store)) = (note, self.store.get()) {
+            let entry = Entry::decode(&note).expect("an entry");
+            store.commit(Batch::new().journal(entry)).wait().expect("written");
+        }
     }
 
     pub fn dead(&self) -> Vec<String> {
@@ -193,9 +206,10 @@ impl Source for Records {
         }
     }
 
-    async fn settle(&self, _: &Arn, handles: Vec<String>) -> Result<(), Fault> {
+    async fn settle(&self, _: &Arn, records: Vec<Told>) -> Result<(), Fault> {
         let mut state = self.state.lock().unwrap();
-        for handle in handles {
+        for Told { handle, note } in records {
+            self.note(note);
             let found = state.messages.iter().find(|(_, m)| m.hidden.as_ref().is_some_and(|(_, h)| *h == handle));
             if let Some(serial) = found.map(|(serial, _)| *serial) {
                 let message = state.messages.remove(&serial).expect("there");
@@ -207,9 +221,12 @@ impl Source for Records {
         Ok(())
     }
 
-    async fn give_back(&self, _: &Arn, handles: Vec<String>, after: Duration, uncounted: bool) -> Result<(), Fault> {
+    async fn give_back(&self, _: &Arn, records: Vec<Told>, after: Duration, uncounted: bool) -> Result<(), Fault> {
         let until = Instant::now() + after;
-        for message in self.state.lock().unwrap().messages.values_mut() {
+        let mut state = self.state.lock().unwrap();
+        let (handles, notes): (Vec<String>, Vec<_>) = records.into_iter().map(|told| (told.handle, told.note)).unzip();
+        notes.into_iter().for_each(|note| self.note(note));
+        for message in state.messages.values_mut() {
             if let Some((hidden, handle)) = &mut message.hidden
                 && handles.contains(handle)
             {

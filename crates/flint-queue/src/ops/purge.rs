@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use flint_base::Timestamp;
+use flint_model::Lineage;
 use flint_store::Batch;
+use flint_store::journal::{self, Entry, Kind};
 
 use crate::Error;
 use crate::keys::{self, QueueRecord, Tally};
@@ -12,6 +15,15 @@ use crate::queues::{Queue, Queues};
 
 /// The reference allows one purge in this time.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// Adds one entry for all messages of a queue that go at once.
+pub(crate) fn taken_along(mut batch: Batch, queue: &Queue, now: Timestamp, kind: &str, what: &str) -> Batch {
+    let entry = Entry::new(queue.place.clone(), Lineage::root(journal::whole(&queue.arn)), Kind::Discarded, now);
+    let error = Some(journal::Error::new(kind, what));
+    // Packed: nobody is to look after what was thrown away on purpose, as they are after a failure.
+    batch.packed.push(Entry { source: Some(queue.arn.clone()), error, ..entry });
+    batch
+}
 
 /// Forgets every message of a queue, those in flight too. What lies in the store is removed by the worker.
 ///
@@ -27,6 +39,7 @@ pub async fn purge_queue(queues: &Queues, queue: &Queue) -> Result<(), Error> {
         if inner.purged.is_some_and(|at| now.since(at) < PAUSE) {
             return Err(Error::Purging(queue.name.clone()));
         }
+        let (count, _, _) = inner.heart.tally();
         let floor = inner.heart.purge();
         inner.floor = floor;
         inner.attempts.clear();
@@ -42,7 +55,7 @@ pub async fn purge_queue(queues: &Queues, queue: &Queue) -> Result<(), Error> {
             .put(keys::QUEUES, keys::queue_key(&queue.place, &queue.name), record.encode())
             .put(keys::TALLIES, keys::of_queue(queue.id), Tally { count: 0, next: floor }.encode())
             .put(keys::GARBAGE, keys::of_queue(queue.id), garbage);
-        queues.store.commit(batch)
+        queues.store.commit(taken_along(batch, queue, now, "Purged", &format!("PurgeQueue took {count} messages")))
     };
     let end = commit.await;
     let mut inner = queue.lock();

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::address;
 use crate::api::{self, ListedQueues, ListedSources};
 use crate::keys::{self, QueueRecord, Tally};
-use crate::ops::tags;
+use crate::ops::{purge, tags};
 use crate::queue::Heart;
 use crate::queues::{Queue, Queues};
 use crate::settings::{self, Settings};
@@ -104,6 +104,9 @@ pub async fn delete_queue(queues: &Queues, queue: &Queue) -> Result<(), Error> {
         .delete(keys::QUEUES, keys::queue_key(&queue.place, &queue.name))
         .delete(keys::TALLIES, keys::of_queue(queue.id))
         .put(keys::GARBAGE, keys::of_queue(queue.id), Bytes::copy_from_slice(&u64::MAX.to_be_bytes()));
+    let (count, _, _) = queue.lock().heart.tally();
+    let what = format!("DeleteQueue took {count} messages");
+    let batch = purge::taken_along(batch, queue, queues.now(), "QueueDeleted", &what);
     match queues.store.commit(batch).await {
         Ok(_) => {}
         Err(CommitError::Conflict { .. }) => return Err(Error::QueueMissing),

@@ -1,5 +1,6 @@
 //! `ChangeMessageVisibility`, its batch, and what a mapping gives back.
 
+use flint_store::journal::Entry;
 use flint_store::{Batch, Mutation, Pending};
 
 use crate::Error;
@@ -11,16 +12,18 @@ use crate::queues::{Inner, Queue, Queues};
 /// A message may stay hidden so long after it was received, in milliseconds (SQS Developer Guide, "Amazon SQS visibility
 /// timeout").
 const LONGEST_MS: i64 = 43_200_000;
-/// Changes per commit.
-const COMMIT: usize = 400;
+/// Changes per commit, each with an entry: a batch takes 500 parts.
+const COMMIT: usize = 200;
 
 /// When a message is to be visible again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Change {
     pub handle: Handle,
     pub after_ms: i64,
     /// Its last receive is not to count.
     pub uncounted: bool,
+    /// What the journal is to say of it.
+    pub note: Option<Entry>,
 }
 
 /// A `VisibilityTimeout` as it is given.
@@ -34,9 +37,9 @@ pub fn check(seconds: i64) -> Result<u32, Error> {
 /// Changes messages that are out; each has its own end.
 ///
 /// Errors: `MessageNotInflight`, `InvalidParameterValue` for what is gone and for more than twelve hours in all.
-pub async fn change(queues: &Queues, queue: &Queue, changes: &[Change]) -> Vec<Result<(), Error>> {
+pub async fn change(queues: &Queues, queue: &Queue, mut changes: Vec<Change>) -> Vec<Result<(), Error>> {
     let mut results = Vec::with_capacity(changes.len());
-    for part in changes.chunks(COMMIT) {
+    for part in changes.chunks_mut(COMMIT) {
         let (mut decided, commit) = hand_over(queues, queue, part);
         queue.wake();
         let failed = match commit {
@@ -53,18 +56,20 @@ pub async fn change(queues: &Queues, queue: &Queue, changes: &[Change]) -> Vec<R
     results
 }
 
-fn hand_over(queues: &Queues, queue: &Queue, part: &[Change]) -> (Vec<Result<(), Error>>, Option<Pending>) {
+fn hand_over(queues: &Queues, queue: &Queue, part: &mut [Change]) -> (Vec<Result<(), Error>>, Option<Pending>) {
     let now = queues.now().as_millis();
     let mut inner = queue.lock();
     inner.heart.advance(now);
     let mut batch = Batch::new();
-    let decided = part.iter().map(|change| decide(queue, &mut inner, now, *change, &mut batch)).collect();
-    let commit = (!batch.write.is_empty()).then(|| queues.store.commit(batch));
+    let decided = part.iter_mut().map(|change| decide(queue, &mut inner, now, change, &mut batch)).collect();
+    // What was noted happened, whatever became of the handle since.
+    batch.journal.extend(part.iter_mut().filter_map(|change| change.note.take()));
+    let commit = (!batch.write.is_empty() || !batch.journal.is_empty()).then(|| queues.store.commit(batch));
     (decided, commit)
 }
 
-fn decide(queue: &Queue, inner: &mut Inner, now: i64, change: Change, batch: &mut Batch) -> Result<(), Error> {
-    let Change { handle, after_ms, uncounted } = change;
+fn decide(queue: &Queue, inner: &mut Inner, now: i64, change: &Change, batch: &mut Batch) -> Result<(), Error> {
+    let Change { handle, after_ms, uncounted, note: _ } = *change;
     let refused = |reason: &str| Error::value(handle.encode(), "ReceiptHandle", reason);
     match inner.heart.standing(handle.sequence, handle.generation) {
         Standing::Current => {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flint_base::EventId;
-use flint_kit::{Attribute, AttributeValue, Envelope, Source, Target};
+use flint_kit::{Attribute, AttributeValue, Envelope, Source, Target, Told};
 use flint_model::Lineage;
 
 use crate::support::{World, arn, ctx};
@@ -55,8 +55,11 @@ async fn an_event_comes_out_as_functions_know_it() {
         "awsRegion": "us-east-1",
     });
     assert_eq!(event, want);
-    queues.settle(&arn("q"), vec![record.handle.clone(), "nonsense".into()]).await.expect("settled");
-    queues.settle(&arn("q"), vec![record.handle]).await.expect("settled again is no error");
+    queues
+        .settle(&arn("q"), vec![Told::plain(record.handle.clone()), Told::plain("nonsense".into())])
+        .await
+        .expect("settled");
+    queues.settle(&arn("q"), vec![Told::plain(record.handle)]).await.expect("settled again is no error");
     assert_eq!(queues.poll(&arn("q"), 10, Duration::ZERO).await.expect("polled").len(), 0);
 }
 
@@ -71,14 +74,14 @@ async fn what_is_given_back_uncounted_was_not_received() {
     for _ in 0..3 {
         let records = queues.poll(&arn("q"), 1_000, Duration::ZERO).await.expect("polled");
         assert_eq!(records.iter().map(|r| r.receive_count).collect::<Vec<_>>(), [1, 1, 1]);
-        let handles = records.into_iter().map(|r| r.handle).collect();
+        let handles = records.into_iter().map(|r| Told::plain(r.handle)).collect();
         queues.give_back(&arn("q"), handles, Duration::from_secs(2), true).await.expect("given back");
         assert_eq!(queues.poll(&arn("q"), 10, Duration::ZERO).await.expect("polled").len(), 0);
         // A poll that waits is woken when they are due.
         let before = tokio::time::Instant::now();
         let records = queues.poll(&arn("q"), 10, Duration::from_secs(20)).await.expect("polled");
         assert_eq!((records.len(), before.elapsed().as_secs()), (3, 2));
-        let handles = records.into_iter().map(|r| r.handle).collect();
+        let handles = records.into_iter().map(|r| Told::plain(r.handle)).collect();
         queues.give_back(&arn("q"), handles, Duration::ZERO, true).await.expect("given back");
     }
     let fault = queues.describe(&arn("nothing")).expect_err("no queue");

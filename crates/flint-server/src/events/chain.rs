@@ -1,12 +1,12 @@
 //! `GetEvent`: an event, what led to it and what came of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use bytes::Bytes;
 use flint_base::EventId;
 use flint_kit::{Ctx, Fault};
 use flint_model::{Place, trace};
-use flint_store::journal::{self, Entry, PayloadRef, Position};
+use flint_store::journal::{self, Entry, Kind, PayloadRef, Position};
 use flint_store::{ReadError, Store};
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,8 @@ pub(super) fn get(events: &Events, ctx: &Ctx, input: &GetEventInput) -> Result<G
     let place = &ctx.place;
     let found = find(store, place, &input.event_id).map_err(unreadable)?;
     let (event, root) = found.ok_or_else(|| unknown(format!("no event {} in the journal", input.event_id)))?;
-    let chain = chain(store, place, root).map_err(unreadable)?;
+    let mut chain = chain(store, place, root).map_err(unreadable)?;
+    taken_along(store, place, &mut chain).map_err(unreadable)?;
     let complete = chain.contains_key(&root);
     let mut shown = Vec::new();
     for id in in_order(&chain) {
@@ -122,6 +123,36 @@ fn chain(store: &dyn Store, place: &Place, root: EventId) -> Result<BTreeMap<Eve
         entries.sort_by_key(|(position, _)| *position);
     }
     Ok(chain)
+}
+
+/// Adds what befell the queues in which events lay when they were last heard of: a purged message has no entry of its own
+/// for its end.
+fn taken_along(store: &dyn Store, place: &Place, chain: &mut BTreeMap<EventId, Entries>) -> Result<(), ReadError> {
+    let mut of_queue: BTreeMap<String, Entries> = BTreeMap::new();
+    for entries in chain.values_mut() {
+        let Some((last, queue)) = entries.last().and_then(|(at, entry)| Some((*at, lies_in(entry)?.to_owned()))) else {
+            continue;
+        };
+        let whole = match of_queue.entry(queue) {
+            btree_map::Entry::Occupied(found) => found.into_mut(),
+            btree_map::Entry::Vacant(new) => {
+                let found = journal::of_event(store, place, journal::whole(new.key()))?;
+                new.insert(found)
+            }
+        };
+        entries.extend(whole.iter().find(|(at, _)| *at > last).cloned());
+    }
+    Ok(())
+}
+
+/// The ARN of the queue in which an event lies after this entry, if it does.
+fn lies_in(entry: &Entry) -> Option<&str> {
+    let arn = match entry.kind {
+        Kind::Accepted | Kind::DeadLettered | Kind::Redriven => entry.target.as_deref(),
+        Kind::Retried => entry.source.as_deref(),
+        _ => None,
+    };
+    arn.filter(|arn| arn.starts_with("arn:aws:sqs:"))
 }
 
 /// Every entry of the place, newest first.
