@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown, lchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -18,7 +18,7 @@ pub(crate) const LOCK_FILE: &str = "server.lock";
 #[derive(Debug)]
 pub(crate) struct DataDir {
     pub path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl DataDir {
@@ -31,13 +31,18 @@ impl DataDir {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
         let path = path.canonicalize().map_err(failed)?;
         let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let lock = options.open(path.join(LOCK_FILE)).map_err(failed)?;
+        // What has another name as well is not ours to empty or to give away.
+        let meta = lock.metadata().map_err(failed)?;
+        if !meta.is_file() || meta.nlink() != 1 {
+            return Err(failed(io::Error::other(format!("{LOCK_FILE} is not a file of its own"))));
+        }
         match flock(lock.as_fd(), FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 // For `flint stop`.
                 lock.set_len(0).and_then(|()| writeln!(&lock, "{}", std::process::id())).map_err(failed)?;
-                Ok(Self { path, _lock: lock })
+                Ok(Self { path, lock })
             }
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::InUse(path)),
             Err(errno) => Err(failed(errno.into())),
@@ -57,8 +62,9 @@ impl DataDir {
         if fs::metadata(&self.path).map_err(failed)?.uid() != user {
             give(&self.path, user, &self.path.join(runtimes::FILE)).map_err(failed)?;
         }
-        // Made by root before privileges were dropped.
-        chown(self.path.join(LOCK_FILE), Some(user), Some(user)).map_err(failed)
+        // Made by root before privileges were dropped. The file that is locked, whatever its name stands for by now: from the
+        // second start on the directory is the service user's, who could put a link there.
+        fchown(&self.lock, Some(user), Some(user)).map_err(failed)
     }
 
     /// Makes the directory the current one, so that its parents need not be open to the service user.
@@ -86,4 +92,55 @@ fn give(path: &Path, user: u32, kept: &Path) -> io::Result<()> {
         }
     }
     lchown(path, Some(user), Some(user))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn user() -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    /// The directory belongs to the service user, who may do with names in it as he likes: what root hands over is the file
+    /// that it made.
+    #[test]
+    fn the_lock_is_handed_over_and_not_what_its_name_stands_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let lock = folder.path().join(LOCK_FILE);
+        fs::remove_file(&lock).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        symlink(elsewhere.path().join("not-there"), &lock).unwrap();
+        data.give_to(user()).unwrap();
+        if user() == 0 {
+            // And the same seen from the other side, where the test may give files away.
+            let victim = elsewhere.path().join("victim");
+            fs::write(&victim, "root's").unwrap();
+            fs::remove_file(&lock).unwrap();
+            symlink(&victim, &lock).unwrap();
+            data.give_to(65_534).unwrap();
+            assert_eq!(fs::metadata(&victim).unwrap().uid(), 0);
+            assert_eq!(fs::metadata(folder.path()).unwrap().uid(), 65_534);
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_refused_and_what_it_names_is_left_alone() {
+        for hard in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let victim = folder.path().join("victim");
+            fs::write(&victim, "not ours").unwrap();
+            let lock = folder.path().join(LOCK_FILE);
+            if hard {
+                fs::hard_link(&victim, &lock).unwrap()
+            } else {
+                symlink(&victim, &lock).unwrap()
+            }
+            assert!(matches!(DataDir::open(folder.path()), Err(Error::Data { .. })), "hard link: {hard}");
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "not ours");
+        }
+    }
 }
