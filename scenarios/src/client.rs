@@ -107,7 +107,16 @@ impl Client {
         Ok(body)
     }
 
-    /// Likewise; with the answer come the last lines of the call's log.
+    /// Hands over an event that nobody waits for.
+    pub async fn event(&mut self, name: &str, payload: Bytes) -> Result<StatusCode> {
+        let path = format!("/2015-03-31/functions/{name}/invocations");
+        let response = self.send_with(Method::POST, &path, payload, Some(("x-amz-invocation-type", "Event"))).await?;
+        let status = response.status();
+        response.into_body().collect().await?;
+        Ok(status)
+    }
+
+    /// Invokes; with the answer come the last lines of the call's log.
     pub async fn invoke_tail(&mut self, name: &str, payload: Bytes) -> Result<(Bytes, String)> {
         use base64::Engine as _;
         let path = format!("/2015-03-31/functions/{name}/invocations");

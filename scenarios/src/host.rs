@@ -47,6 +47,11 @@ impl Holdings {
         ]
     }
 
+    /// Whether the kernel holds nothing of it any more.
+    pub fn is_empty_of_kernel(&self) -> bool {
+        self.processes + self.mounts + self.cgroups + self.network_namespaces + self.loop_devices == 0
+    }
+
     /// What is more than it was, each with the difference.
     pub fn more_than(&self, before: &Self) -> Vec<(&'static str, u64)> {
         let rows = self.rows().into_iter().zip(before.rows());

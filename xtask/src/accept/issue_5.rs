@@ -45,7 +45,16 @@ pub const LINES: &[Line] = &[
                 name: "random kills",
                 run: Program(&["cargo", "xtask", "torture", "kills", "--kills", "1000"]),
                 limit_s: 7200,
-                bounds: &[Bound::AtLeast("random_kills", 1000.0), KEPT[0], KEPT[1], KEPT[2], KEPT[3]],
+                bounds: &[
+                    Bound::AtLeast("random_kills", 1000.0),
+                    Bound::AtLeast("through_functions", 10_000.0),
+                    Bound::AtMost("misplaced", 0.0),
+                    Bound::AtMost("left_behind", 0.0),
+                    KEPT[0],
+                    KEPT[1],
+                    KEPT[2],
+                    KEPT[3],
+                ],
             },
             Check {
                 name: "a kill at every fdatasync",

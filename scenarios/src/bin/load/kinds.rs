@@ -1,9 +1,9 @@
 //! The functions that the benches deploy, and how their processes are started by hand.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+pub use scenarios::archive::zipped;
 use scenarios::server::Server;
 
 /// They answer `"start"` with the moment (CLOCK_MONOTONIC, nanoseconds) before the first `next`, and echo the rest.
@@ -65,12 +65,4 @@ pub fn kinds(server: &Server, folder: &Path) -> Result<Vec<Kind>> {
             start: Some(vec![node.program, folder.join("one.js")]),
         },
     ])
-}
-
-/// An archive of one executable file.
-pub fn zipped(name: &str, content: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    archive.start_file(name, zip::write::SimpleFileOptions::default().unix_permissions(0o755))?;
-    archive.write_all(content)?;
-    Ok(archive.finish()?.into_inner())
 }

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use anyhow::Result;
 use scenarios::figures::report;
 
+use crate::ends::Ends;
+use crate::load::HIDDEN_S;
+
 /// One event's fate.
 #[derive(Debug, Default)]
 struct Fate {
     acknowledged: bool,
-    /// The server's life that each delivery came from.
-    deliveries: Vec<u32>,
+    /// The server's life that each delivery came from, and when it was asked for.
+    deliveries: Vec<(u32, u64)>,
     /// Its deletion was acknowledged.
     deleted: bool,
 }
@@ -35,6 +38,16 @@ pub struct Book {
     pub acknowledged: u64,
     pub delivered: u64,
     pub repeated: u64,
+    /// Of the repeated, those that were hidden for as long as they should: this machine was slow.
+    pub expired: u64,
+}
+
+/// When something was asked for, and when it came (CLOCK_MONOTONIC, nanoseconds), in which of the server's lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Came {
+    pub life: u32,
+    pub asked_ns: u64,
+    pub at_ns: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +56,10 @@ pub enum Finding {
     Duplicate(String),
     Order(String),
     Deduplication(String),
+    /// At an end where it does not belong.
+    Misplaced(String),
+    /// Of a server that is gone: a process, a mount, a cgroup.
+    LeftBehind(String),
 }
 
 impl Book {
@@ -55,26 +72,28 @@ impl Book {
         self.fates.entry(id.to_owned()).or_default().acknowledged = true;
     }
 
-    /// `life` is that of the connection over which it came.
-    pub fn delivered(&mut self, id: &str, message: &str, life: u32) {
+    pub fn delivered(&mut self, id: &str, message: &str, came: Came) {
         self.delivered += 1;
         let fate = self.fates.entry(id.to_owned()).or_default();
-        if let Some(before) = fate.deliveries.last() {
+        let mut expired = false;
+        if let Some((before, asked_ns)) = fate.deliveries.last() {
             self.repeated += 1;
+            expired = *before == came.life && came.at_ns.saturating_sub(*asked_ns) >= HIDDEN_S * 1_000_000_000;
+            self.expired += u64::from(expired);
             // One crash, one more delivery; and never again once its deletion was acknowledged.
-            if *before >= life || fate.deleted {
+            if (*before >= came.life && !expired) || fate.deleted {
                 let why = if fate.deleted { "after its deletion was acknowledged" } else { "twice in one life" };
-                self.findings.push(Finding::Duplicate(format!("{id} came {why}: lives {:?}, {life}", fate.deliveries)));
+                self.findings.push(Finding::Duplicate(format!("{id} came {why}: {:?}, {came:?}", fate.deliveries)));
             }
         }
-        fate.deliveries.push(life);
+        fate.deliveries.push((came.life, came.asked_ns));
         let names = self.names.entry(id.to_owned()).or_default();
         names.insert(message.to_owned());
         if names.len() > 1 && id.starts_with('f') {
             self.findings.push(Finding::Deduplication(format!("{id} came as {names:?}")));
         }
-        if let Some((group, n)) = fifo(id) {
-            self.in_order(id, group, n, life);
+        if let (Some((group, n)), false) = (fifo(id), expired) {
+            self.in_order(id, group, n, came.life);
         }
     }
 
@@ -133,29 +152,63 @@ pub struct Totals {
     pub duplicates: u64,
     pub order: u64,
     pub deduplication: u64,
+    pub misplaced: u64,
+    pub left_behind: u64,
     pub acknowledged: u64,
     pub repeated: u64,
+    pub expired: u64,
+    /// Of the acknowledged ones, those that went through functions; and the functions' runs.
+    pub through_functions: u64,
+    pub runs: u64,
 }
 
 impl Totals {
-    pub fn add(&mut self, book: &Book) {
+    pub fn add(&mut self, book: &Book, ends: &Ends) {
         for finding in &book.findings {
             *match finding {
                 Finding::Lost(_) => &mut self.lost,
                 Finding::Duplicate(_) => &mut self.duplicates,
                 Finding::Order(_) => &mut self.order,
                 Finding::Deduplication(_) => &mut self.deduplication,
+                Finding::Misplaced(_) => &mut self.misplaced,
+                Finding::LeftBehind(_) => &mut self.left_behind,
             } += 1;
         }
-        self.acknowledged += book.acknowledged;
+        self.acknowledged += book.acknowledged + ends.acknowledged;
+        self.through_functions += ends.acknowledged;
+        self.runs += ends.runs;
         self.repeated += book.repeated;
+        self.expired += book.expired + ends.expired;
         for finding in book.findings.iter().take(10) {
             println!("  {finding:?}");
         }
     }
 
+    /// Each number with its name.
+    pub fn numbers(&mut self) -> [(&'static str, &mut u64); 11] {
+        [
+            ("lost", &mut self.lost),
+            ("duplicates", &mut self.duplicates),
+            ("order", &mut self.order),
+            ("deduplication", &mut self.deduplication),
+            ("misplaced", &mut self.misplaced),
+            ("left_behind", &mut self.left_behind),
+            ("acknowledged", &mut self.acknowledged),
+            ("repeated", &mut self.repeated),
+            ("expired", &mut self.expired),
+            ("through_functions", &mut self.through_functions),
+            ("runs", &mut self.runs),
+        ]
+    }
+
+    pub fn merge(&mut self, mut other: Self) {
+        for ((_, number), (_, more)) in self.numbers().into_iter().zip(other.numbers()) {
+            *number += *more;
+        }
+    }
+
     pub fn is_clean(&self) -> bool {
-        self.lost + self.duplicates + self.order + self.deduplication == 0
+        self.lost + self.duplicates + self.order + self.deduplication + self.misplaced + self.left_behind == 0
     }
 
     pub fn report(&self) -> Result<()> {
@@ -163,6 +216,18 @@ impl Totals {
             "  {} acknowledged: {} lost, {} duplicates beyond one per crash ({} within), {} out of order, {} deduplicated wrongly",
             self.acknowledged, self.lost, self.duplicates, self.repeated, self.order, self.deduplication
         );
+        if self.expired > 0 {
+            println!("  {} came again in one life after their time: this machine was slow", self.expired);
+        }
+        if self.through_functions > 0 {
+            println!(
+                "  {} of them through functions, {} runs: {} ended where they do not belong, {} leftovers of dead servers",
+                self.through_functions, self.runs, self.misplaced, self.left_behind
+            );
+            report("through_functions", self.through_functions as f64, "")?;
+            report("misplaced", self.misplaced as f64, "")?;
+            report("left_behind", self.left_behind as f64, "")?;
+        }
         report("acknowledged", self.acknowledged as f64, "")?;
         report("acknowledged_lost", self.lost as f64, "")?;
         report("duplicates_over_bound", self.duplicates as f64, "")?;
@@ -174,6 +239,10 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn in_life(life: u32) -> Came {
+        Came { life, asked_ns: 1, at_ns: 2 }
+    }
 
     fn judged(tell: impl FnOnce(&mut Book)) -> Vec<Finding> {
         let mut book = Book::default();
@@ -192,20 +261,26 @@ mod tests {
         assert_eq!(judged(|b| b.sent("p-1-1")), [], "in doubt is not lost");
         let once_per_crash = judged(|b| {
             sent(b, "p-1-1");
-            b.delivered("p-1-1", "m", 1);
-            b.delivered("p-1-1", "m", 2);
+            b.delivered("p-1-1", "m", in_life(1));
+            b.delivered("p-1-1", "m", in_life(2));
         });
         assert_eq!(once_per_crash, []);
         let twice = judged(|b| {
             sent(b, "p-1-1");
-            b.delivered("p-1-1", "m", 1);
-            b.delivered("p-1-1", "m", 1);
+            b.delivered("p-1-1", "m", in_life(1));
+            b.delivered("p-1-1", "m", in_life(1));
         });
         assert!(matches!(twice[..], [Finding::Duplicate(_)]), "{twice:?}");
+        let hidden_long_enough = judged(|b| {
+            sent(b, "f-1-1");
+            b.delivered("f-1-1", "m", in_life(1));
+            b.delivered("f-1-1", "m", Came { life: 1, asked_ns: 1, at_ns: HIDDEN_S * 1_000_000_000 + 1 });
+        });
+        assert_eq!(hidden_long_enough, []);
         let back_from_the_dead = judged(|b| {
-            b.delivered("p-1-1", "m", 1);
+            b.delivered("p-1-1", "m", in_life(1));
             b.deleted("p-1-1");
-            b.delivered("p-1-1", "m", 2);
+            b.delivered("p-1-1", "m", in_life(2));
         });
         assert!(matches!(back_from_the_dead[..], [Finding::Duplicate(_)]));
     }
@@ -214,23 +289,24 @@ mod tests {
     fn order_and_deduplication_are_judged() {
         let good = judged(|b| {
             for n in 1..=3 {
-                b.delivered(&format!("f-1-{n}"), &format!("m{n}"), 1);
+                b.delivered(&format!("f-1-{n}"), &format!("m{n}"), in_life(1));
             }
             b.deleted("f-1-1");
             // After a crash the group goes on from what was not deleted.
             for n in 2..=4 {
-                b.delivered(&format!("f-1-{n}"), &format!("m{n}"), 2);
+                b.delivered(&format!("f-1-{n}"), &format!("m{n}"), in_life(2));
             }
         });
         assert_eq!(good, []);
         for (numbers, life) in [(&[1, 3][..], 1), (&[1, 2, 1], 1), (&[2], 1)] {
-            let found =
-                judged(|b| numbers.iter().for_each(|n| b.delivered(&format!("f-1-{n}"), &format!("m{n}"), life)));
+            let found = judged(|b| {
+                numbers.iter().for_each(|n| b.delivered(&format!("f-1-{n}"), &format!("m{n}"), in_life(life)))
+            });
             assert!(found.iter().any(|f| matches!(f, Finding::Order(_))), "{numbers:?}");
         }
         let twins = judged(|b| {
-            b.delivered("f-1-1", "m1", 1);
-            b.delivered("f-1-1", "m2", 2);
+            b.delivered("f-1-1", "m1", in_life(1));
+            b.delivered("f-1-1", "m2", in_life(2));
         });
         assert!(twins.iter().any(|f| matches!(f, Finding::Deduplication(_))));
     }

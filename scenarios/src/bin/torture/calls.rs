@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use scenarios::figures::report;
+use tokio::task::JoinSet;
 
 use crate::book::Totals;
 use crate::load::Size;
 use crate::node::is_bad;
 use crate::round::Round;
+use crate::scratch::Scratch;
 
 /// Small: the run is to have about 150 syncs.
-const SIZE: Size = Size { senders: 1, groups: 1, sinks: 1, pause: Duration::from_millis(1) };
+const SIZE: Size =
+    Size { senders: 1, groups: 1, sinks: 1, callers: 0, attempts: false, pause: Duration::from_millis(1) };
 /// Messages of a run, in both queues together.
 const MESSAGES: u64 = 70;
 
@@ -27,17 +30,14 @@ pub struct Hurt {
     pub how: &'static str,
 }
 
+/// Runs beside each other: most of their time they wait for messages that are hidden.
+const JOBS: usize = 4;
+
 /// The server is killed at its n-th `fdatasync`, for every n until a run ends unharmed; every `step`-th only.
 pub async fn syncs(binary: &Path, step: usize) -> Result<()> {
-    let (mut totals, mut kills) = (Totals::default(), 0u64);
     let hurt = Hurt { call: "fdatasync", how: "signal=KILL" };
-    for n in (1..1000).step_by(step) {
-        if !one(binary, hurt, n, &mut totals).await? {
-            println!("  run {n} ended unharmed");
-            break;
-        }
-        kills += 1;
-    }
+    let all = (1..1000).step_by(step).map(|n| (hurt, n));
+    let (kills, totals) = each(binary, all, true).await?;
     println!("kills at the n-th fdatasync: {kills}, every {step}");
     report("sync_kills", kills as f64, "")?;
     totals.report()?;
@@ -47,19 +47,16 @@ pub async fn syncs(binary: &Path, step: usize) -> Result<()> {
 
 /// Calls of the store that fail: the first of each kind, then ever rarer.
 pub async fn faults(binary: &Path, few: bool) -> Result<()> {
-    let kinds =
-        [("fdatasync", "EIO"), ("fdatasync", "ENOSPC"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC"), ("fsync", "EIO")];
+    let kinds = [
+        ("fdatasync", "error=EIO"),
+        ("fdatasync", "error=ENOSPC"),
+        ("pwrite64", "error=EIO"),
+        ("pwrite64", "error=ENOSPC"),
+        ("fsync", "error=EIO"),
+    ];
     let places: &[usize] = if few { &[3, 40] } else { &[1, 2, 3, 4, 5, 6, 8, 11, 15, 22, 33, 50, 75, 110] };
-    let (mut totals, mut faults) = (Totals::default(), 0u64);
-    for (call, error) in kinds {
-        for n in places {
-            let how = match error {
-                "EIO" => "error=EIO",
-                _ => "error=ENOSPC",
-            };
-            faults += u64::from(one(binary, Hurt { call, how }, *n, &mut totals).await?);
-        }
-    }
+    let all = kinds.into_iter().flat_map(|(call, how)| places.iter().map(move |n| (Hurt { call, how }, *n)));
+    let (faults, totals) = each(binary, all, false).await?;
     println!("injected EIO and ENOSPC: {faults} that did something");
     report("injected_faults", faults as f64, "")?;
     totals.report()?;
@@ -67,9 +64,29 @@ pub async fn faults(binary: &Path, few: bool) -> Result<()> {
     Ok(())
 }
 
-/// One run. True if the server was hurt by it: it ended.
-async fn one(binary: &Path, hurt: Hurt, n: usize, totals: &mut Totals) -> Result<bool> {
-    let folder = tempfile::Builder::new().prefix("flint-torture-").tempdir()?;
+/// Runs all of them, some at a time; `stop`: until one ends unharmed. How many hurt, and what was found.
+async fn each(binary: &Path, all: impl IntoIterator<Item = (Hurt, usize)>, stop: bool) -> Result<(u64, Totals)> {
+    let (mut all, mut running) = (all.into_iter(), JoinSet::new());
+    let (mut hurt, mut totals, mut over) = (0, Totals::default(), false);
+    loop {
+        while running.len() < JOBS
+            && !over
+            && let Some((how, n)) = all.next()
+        {
+            let binary = binary.to_owned();
+            running.spawn(async move { one(&binary, how, n).await });
+        }
+        let Some(ended) = running.join_next().await else { return Ok((hurt, totals)) };
+        let (was_hurt, found) = ended??;
+        totals.merge(found);
+        hurt += u64::from(was_hurt);
+        over |= stop && !was_hurt;
+    }
+}
+
+/// One run; whether the server was hurt by it (it ended), and what was found.
+async fn one(binary: &Path, hurt: Hurt, n: usize) -> Result<(bool, Totals)> {
+    let folder = Scratch::new()?;
     let mut round = Round::new(binary, folder.path(), SIZE)?;
     let rule = format!("inject={}:{}:when={n}", hurt.call, hurt.how);
     let strace = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={}", hurt.call), "-e", &rule];
@@ -107,13 +124,11 @@ async fn one(binary: &Path, hurt: Hurt, n: usize, totals: &mut Totals) -> Result
         bail!("{hurt:?} at {n}: the server does not start again: {}", tail(folder.path()));
     }
     round.settle().await?;
-    let book_is_clean = round.scene.book().findings.is_empty();
-    if !book_is_clean {
-        println!("  {hurt:?} at {n}:");
+    let mut totals = Totals::default();
+    if !round.judged(&mut totals).await? {
+        println!("  {hurt:?} at {n}; kept: {}", folder.keep()?.display());
     }
-    totals.add(&round.scene.book());
-    round.end().await?;
-    Ok(was_hurt)
+    Ok((was_hurt, totals))
 }
 
 fn tail(folder: &Path) -> String {

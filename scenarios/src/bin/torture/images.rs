@@ -4,8 +4,7 @@
 //! The control is the same with a kernel that lies: `strace` answers the syncs in the kernel's place. It must lose.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -18,11 +17,13 @@ use crate::fuse::{Disk, Keep};
 use crate::load::{self, Size};
 use crate::node::Node;
 use crate::round::Round;
+use crate::scratch::{Mount, Scratch};
 
 /// Room for a log with its spares.
 const DISK: u64 = 512 << 20;
 /// No sinks: what was acknowledged stays in its queue.
-const SIZE: Size = Size { senders: 4, groups: 4, sinks: 0, pause: Duration::from_millis(12) };
+const SIZE: Size =
+    Size { senders: 4, groups: 4, sinks: 0, callers: 0, attempts: false, pause: Duration::from_millis(12) };
 /// Pictures of one run; then a disk of its own again.
 const PER_RUN: u64 = 5;
 
@@ -60,7 +61,7 @@ pub async fn run(binary: &Path, images: u64) -> Result<()> {
 
 /// One server on one disk, and `count` pictures of it. Acknowledged messages that are missing from them.
 async fn one_run(binary: &Path, before: &[String], count: u64, mut totals: Option<&mut Totals>) -> Result<u64> {
-    let folder = tempfile::Builder::new().prefix("flint-torture-").tempdir()?;
+    let folder = Scratch::new()?;
     let disk = Disk::mount(folder.path(), DISK)?;
     let mounted = Mount::make(&disk.file(), &folder.path().join("mnt"), true)?;
     let mut rng = Rng::new(scenarios::clock::monotonic_ns());
@@ -97,7 +98,7 @@ async fn one_run(binary: &Path, before: &[String], count: u64, mut totals: Optio
     println!("  {} syncs reached the disk", disk.syncs());
     // As the machine would: nothing is brought to an end.
     round.kill()?;
-    round.end().await?;
+    round.stop().await?;
     drop(mounted);
     Ok(lost)
 }
@@ -123,46 +124,4 @@ fn in_order(found: &[String]) -> bool {
         *before = n;
         is_next
     })
-}
-
-/// A file system on a file, by a loop device.
-struct Mount {
-    path: PathBuf,
-}
-
-impl Mount {
-    fn make(file: &Path, path: &Path, format: bool) -> Result<Self> {
-        if format {
-            // Small, quick, and nothing that is written later behind our back.
-            let options = ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
-            run_tool(Command::new("mkfs.ext4").args(options).arg(file))?;
-        }
-        std::fs::create_dir_all(path)?;
-        run_tool(Command::new("mount").args(["-o", "loop"]).arg(file).arg(path))?;
-        Ok(Self { path: path.to_owned() })
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // A server that was killed may need a moment to be gone.
-        for _ in 0..100 {
-            if Command::new("umount")
-                .arg(&self.path)
-                .stderr(std::process::Stdio::null())
-                .status()
-                .is_ok_and(|s| s.success())
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
-    }
-}
-
-fn run_tool(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("{:?}", command.get_program()))?;
-    ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What was sent, acknowledged and delivered, on stable storage before anything is done that depends on it.
 //!
-//! One line an entry. A thread writes what waits and syncs once for all, like the server that it judges, but shares nothing
+//! One line an entry, with its moment (CLOCK_MONOTONIC, milliseconds). A thread writes what waits and syncs once for all, like the server that it judges, but shares nothing
 //! with it.
 
 use std::fs::File;
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result};
+use scenarios::clock::{monotonic_ns, ms};
 use tokio::sync::{mpsc, oneshot};
 
 #[derive(Clone)]
@@ -27,7 +28,8 @@ impl Ledger {
                 while let Ok(next) = waiting.try_recv() {
                     group.push(next);
                 }
-                let text: String = group.iter().map(|(line, _)| format!("{line}\n")).collect();
+                let text: String =
+                    group.iter().map(|(line, _)| format!("{:.1} {line}\n", ms(0, monotonic_ns()))).collect();
                 file.write_all(text.as_bytes())?;
                 file.sync_data()?;
                 for (_, written) in group {

@@ -6,17 +6,25 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use http::StatusCode;
 use scenarios::client::Client;
+use scenarios::clock::monotonic_ns;
 use scenarios::server::Access;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::book::Book;
+use crate::book::{Book, Came};
+use crate::ends::Ends;
+use crate::functions;
 use crate::ledger::Ledger;
 
 /// How long a message that was received stays hidden, in seconds: what was out when the server died is back so much later.
 pub const HIDDEN_S: u64 = 5;
-const ACCOUNT: &str = "000000000000";
+pub const ACCOUNT: &str = "000000000000";
+/// Queues with consumers outside.
+const PLAIN: [&str; 2] = ["plain", "ordered.fifo"];
+
+/// After a refusal for want of room.
+pub const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a round is made of.
 #[derive(Clone, Copy)]
@@ -26,6 +34,10 @@ pub struct Size {
     /// Groups of the FIFO queue, one sender each.
     pub groups: u64,
     pub sinks: u64,
+    /// Senders of each kind of event that goes through a function.
+    pub callers: u64,
+    /// Whether some of these fail and are tried again, a minute later.
+    pub attempts: bool,
     /// Between one sender's sends.
     pub pause: Duration,
 }
@@ -36,23 +48,33 @@ pub type Lives = watch::Receiver<Option<(u32, Access)>>;
 #[derive(Clone)]
 pub struct Scene {
     pub book: Arc<Mutex<Book>>,
+    pub ends: Arc<Mutex<Ends>>,
     pub ledger: Ledger,
     pub lives: Lives,
     /// True: nothing new is sent.
     pub resting: watch::Receiver<bool>,
 }
 
-/// Makes the queues.
-pub async fn prepare(access: &Access) -> Result<()> {
+/// Makes the queues, and functions where they are wanted.
+pub async fn prepare(access: &Access, size: Size) -> Result<()> {
     let mut client = Client::to(access).await?;
-    for (name, more) in [("plain", json!({})), ("ordered.fifo", json!({ "FifoQueue": "true" }))] {
-        let mut attributes = json!({ "VisibilityTimeout": HIDDEN_S.to_string() });
-        for (key, value) in more.as_object().into_iter().flatten() {
-            attributes[key] = value.clone();
-        }
-        let input = json!({ "QueueName": name, "Attributes": attributes });
-        call(&mut client, "CreateQueue", &input).await?.with_context(|| format!("{name} was not made"))?;
+    for name in PLAIN {
+        make_queue(&mut client, name, &json!({})).await?;
     }
+    if size.callers > 0 { functions::prepare(access).await } else { Ok(()) }
+}
+
+/// Makes a queue; `more` are attributes in place of the usual ones.
+pub async fn make_queue(client: &mut Client, name: &str, more: &Value) -> Result<()> {
+    let mut attributes = json!({ "VisibilityTimeout": HIDDEN_S.to_string() });
+    if name.ends_with(".fifo") {
+        attributes["FifoQueue"] = "true".into();
+    }
+    for (key, value) in more.as_object().into_iter().flatten() {
+        attributes[key] = value.clone();
+    }
+    let input = json!({ "QueueName": name, "Attributes": attributes });
+    call(client, "CreateQueue", &input).await?.with_context(|| format!("{name} was not made"))?;
     Ok(())
 }
 
@@ -69,6 +91,7 @@ pub fn start(scene: &Scene, size: Size) -> JoinSet<Result<()>> {
         tasks.spawn(sink(scene.clone(), "plain"));
         tasks.spawn(sink(scene.clone(), "ordered.fifo"));
     }
+    functions::start(&mut tasks, scene, size);
     tasks
 }
 
@@ -77,12 +100,20 @@ impl Scene {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A connection to the next life that answers, and its number. `None` when there will be none.
-    async fn connect(&mut self) -> Option<(u32, Client)> {
+    pub async fn connect(&mut self) -> Option<(u32, Client)> {
         loop {
             let now = self.lives.borrow_and_update().clone();
             if let Some((life, access)) = now {
-                if let Ok(client) = Client::to(&access).await {
+                let client = Client::to(&access).await;
+                // Connecting may take long enough for the next life to answer: it is whose it is afterwards. There is no life
+                // between the end of one and the start of the next.
+                let same = self.lives.borrow().as_ref().is_some_and(|(now, _)| *now == life);
+                if let (Ok(client), true) = (client, same) {
                     return Some((life, client));
                 }
                 // Just dead, or not quite there.
@@ -97,7 +128,7 @@ impl Scene {
     }
 
     /// Waits while there is to be rest. False when all is over.
-    async fn awake(&mut self) -> bool {
+    pub async fn awake(&mut self) -> bool {
         self.resting.wait_for(|resting| !resting).await.is_ok() && self.lives.has_changed().is_ok()
     }
 }
@@ -118,7 +149,7 @@ async fn send_plain(mut scene: Scene, sender: u64, pause: Duration) -> Result<()
                 scene.ledger.write(format!("acknowledged {id}")).await?;
             }
             // Refused for want of room: it is not in.
-            Ok(None) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Ok(None) => tokio::time::sleep(REFUSED_PAUSE).await,
             // In doubt. A sender without deduplication goes on with the next.
             Err(_) => match scene.connect().await {
                 Some((_, next)) => client = next,
@@ -147,7 +178,7 @@ async fn send_ordered(mut scene: Scene, group: u64, pause: Duration) -> Result<(
         loop {
             match call(&mut client, "SendMessage", &input).await {
                 Ok(Some(_)) => break,
-                Ok(None) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Ok(None) => tokio::time::sleep(REFUSED_PAUSE).await,
                 Err(_) => match scene.connect().await {
                     Some((_, next)) => client = next,
                     None => return Ok(()),
@@ -164,9 +195,12 @@ async fn send_ordered(mut scene: Scene, group: u64, pause: Duration) -> Result<(
 /// Receives, writes down, deletes. What could not be deleted comes again.
 async fn sink(mut scene: Scene, queue: &str) -> Result<()> {
     while let Some((life, mut client)) = scene.connect().await {
-        while let Ok(received) = receive(&mut client, queue, 5, 1).await {
+        loop {
+            let asked_ns = monotonic_ns();
+            let Ok(received) = receive(&mut client, queue, 5, 1).await else { break };
+            let came = Came { life, asked_ns, at_ns: monotonic_ns() };
             for (id, message, handle) in received {
-                scene.book().delivered(&id, &message, life);
+                scene.book().delivered(&id, &message, came);
                 scene.ledger.write(format!("delivered {id} {message} {life}")).await?;
                 let input = json!({ "QueueUrl": url(queue), "ReceiptHandle": handle });
                 match call(&mut client, "DeleteMessage", &input).await {
@@ -183,7 +217,7 @@ async fn sink(mut scene: Scene, queue: &str) -> Result<()> {
 /// Takes everything out of the queues, in the order in which it comes.
 pub async fn drain(client: &mut Client) -> Result<Vec<String>> {
     let mut found = Vec::new();
-    for queue in ["plain", "ordered.fifo"] {
+    for queue in PLAIN {
         loop {
             let received = receive(client, queue, 10, 0).await?;
             if received.is_empty() {
@@ -199,7 +233,7 @@ pub async fn drain(client: &mut Client) -> Result<Vec<String>> {
 }
 
 /// Body, message id and handle of what a receive brought.
-async fn receive(client: &mut Client, queue: &str, max: u64, wait_s: u64) -> Result<Vec<(String, String, String)>> {
+pub async fn receive(client: &mut Client, queue: &str, max: u64, wait_s: u64) -> Result<Vec<(String, String, String)>> {
     let input = json!({ "QueueUrl": url(queue), "MaxNumberOfMessages": max, "WaitTimeSeconds": wait_s });
     let Some(answer) = call(client, "ReceiveMessage", &input).await? else { return Ok(Vec::new()) };
     let text = |message: &Value, name: &str| message[name].as_str().unwrap_or_default().to_owned();
@@ -207,11 +241,12 @@ async fn receive(client: &mut Client, queue: &str, max: u64, wait_s: u64) -> Res
     Ok(messages.map(|m| (text(m, "Body"), text(m, "MessageId"), text(m, "ReceiptHandle"))).collect())
 }
 
-/// Messages in a queue, hidden ones included.
-pub async fn depth(access: &Access) -> Result<u64> {
+/// Messages in the queues, hidden ones included.
+pub async fn depth(access: &Access, size: Size) -> Result<u64> {
     let mut client = Client::to(access).await?;
     let mut all = 0;
-    for queue in ["plain", "ordered.fifo"] {
+    let of_functions = if size.callers > 0 { &functions::QUEUES[..] } else { &[] };
+    for queue in PLAIN.iter().chain(of_functions) {
         let input = json!({ "QueueUrl": url(queue), "AttributeNames": ["All"] });
         let answer = call(&mut client, "GetQueueAttributes", &input).await?.context("refused")?;
         for name in ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"] {
@@ -222,7 +257,7 @@ pub async fn depth(access: &Access) -> Result<u64> {
 }
 
 /// One call. `None` if the server refused it for want of room (503); an error leaves it in doubt.
-async fn call(client: &mut Client, operation: &str, input: &Value) -> Result<Option<Value>> {
+pub async fn call(client: &mut Client, operation: &str, input: &Value) -> Result<Option<Value>> {
     let (status, body) = client.json("sqs", &format!("AmazonSQS.{operation}"), input).await?;
     match status {
         StatusCode::OK => Ok(Some(if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? })),
@@ -232,7 +267,7 @@ async fn call(client: &mut Client, operation: &str, input: &Value) -> Result<Opt
     }
 }
 
-fn url(queue: &str) -> String {
+pub fn url(queue: &str) -> String {
     // The path alone counts; the host is whoever answers.
     format!("http://127.0.0.1/{ACCOUNT}/{queue}")
 }

@@ -1,10 +1,12 @@
 //! The real server under torture, behind `cargo xtask torture`: kills at random moments and at every sync, calls that fail,
 //! power cuts. Senders and sinks live outside; a ledger of their own says what must hold.
 //!
-//! Functions have no way out of their sandbox, so the sinks are consumers of queues.
+//! Functions have no way out of their sandbox: where they end well is told by a destination's queue, or by their log.
 
 mod book;
 mod calls;
+mod ends;
+mod functions;
 mod fuse;
 mod images;
 mod kills;
@@ -12,8 +14,9 @@ mod ledger;
 mod load;
 mod node;
 mod round;
+mod scratch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -21,15 +24,29 @@ fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let binary = binary()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match words.as_slice() {
-        ["kills", state, commit, kills, seconds] => {
-            runtime.block_on(kills::run(&binary, state.as_ref(), commit, kills.parse()?, seconds.parse()?))
+    let swept = scratch::sweep()?;
+    if swept > 0 {
+        println!("removed what {swept} dead runs left");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
+    runtime.block_on(async {
+        // On a signal all is dropped: servers end, what is mounted is unmounted.
+        tokio::select! {
+            done = run(&binary, &words) => done,
+            signal = scratch::told_to_end() => bail!("ended by {}", signal?),
         }
-        ["syncs", step] => runtime.block_on(calls::syncs(&binary, step.parse()?)),
-        ["images", n] => runtime.block_on(images::run(&binary, n.parse()?)),
-        ["faults"] => runtime.block_on(calls::faults(&binary, false)),
-        ["faults", "few"] => runtime.block_on(calls::faults(&binary, true)),
+    })
+}
+
+async fn run(binary: &Path, words: &[&str]) -> Result<()> {
+    match words {
+        ["kills", state, commit, kills, seconds] => {
+            kills::run(binary, state.as_ref(), commit, kills.parse()?, seconds.parse()?).await
+        }
+        ["syncs", step] => calls::syncs(binary, step.parse()?).await,
+        ["images", n] => images::run(binary, n.parse()?).await,
+        ["faults"] => calls::faults(binary, false).await,
+        ["faults", "few"] => calls::faults(binary, true).await,
         _ => bail!("torture kills STATE COMMIT KILLS SECONDS|syncs STEP|faults [few]|images N"),
     }
 }
