@@ -56,7 +56,8 @@ async fn conduct(core: &Arc<Core>, lane: &Lane, due: Due) -> Result<(Option<Due>
     let payload = keys::payload(&*core.store, due.id, event.payload, inline)?;
     let settings = core.settings.get(&event.place, &event.function, event.settings_name());
     let policy = settings.as_ref().map_or_else(Policy::default, |settings| settings.policy());
-    let (ran, verdict) = if policy::too_old(policy, event.accepted(), core.now()) {
+    let too_old = policy::too_old(policy, event.accepted(), core.now());
+    let (ran, verdict) = if too_old {
         (event.never_asked(), Verdict::End(Condition::EventAgeExceeded))
     } else {
         let ran = ask(core, &event, payload.clone()).await;
@@ -69,7 +70,8 @@ async fn conduct(core: &Arc<Core>, lane: &Lane, due: Due) -> Result<(Option<Due>
         end @ Verdict::End(_) => end,
     };
     let batch = Batch::new().delete(keys::EVENTS, key);
-    let ended = ran.ended;
+    // Nobody was asked, so it says nothing of how much the function takes: a lane must not slow down for it.
+    let ended = if too_old { Ended::Refused } else { ran.ended };
     match verdict {
         Verdict::Again(at) => {
             let next = Due::new(at, due.id);

@@ -323,3 +323,19 @@ async fn a_backlog_that_is_throttled_is_no_storm() {
     assert!(calls < 3_500, "{calls} calls for a thousand events");
     drop(room);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backlog_that_grew_too_old_goes_at_once() {
+    let world = World::limited(4).await;
+    world.engine.put("f", |_| Does::Throttle);
+    for _ in 0..200 {
+        world.send("f", "{}").await;
+    }
+    pass(1).await;
+    world.engine.put("f", |_| Does::Answer("null"));
+    let world = world.restart_after(Duration::from_secs(7 * 3600), 4).await;
+    let fresh = world.send("f", "{}").await;
+    pass(30).await;
+    assert_eq!(world.kinds(fresh).last(), Some(&Kind::Settled), "it does not wait behind them");
+    assert_eq!(world.rows(), 0, "two hundred events that nobody asks for any more");
+}

@@ -343,8 +343,14 @@ impl World {
 
     /// A kill and a start: every task ends where it stands, and what the store has is what is left.
     pub async fn restart(self, most: usize) -> Self {
+        self.restart_after(Duration::ZERO, most).await
+    }
+
+    /// The same, but the next start is a while later.
+    pub async fn restart_after(self, down: Duration, most: usize) -> Self {
         self.delivery.abandon();
         self.loops.abort();
+        tokio::time::sleep(down).await;
         let rooms = Rooms { engine: self.engine, queue: self.queue, records: self.records };
         Self::with(self.store, rooms, self.clock, most, false).await
     }
