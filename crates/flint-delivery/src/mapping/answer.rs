@@ -3,7 +3,7 @@
 //! Pure. Reference: Lambda Developer Guide, "Handling errors for an SQS event source in Lambda", success and failure
 //! conditions of `ReportBatchItemFailures`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flint_kit::SourceRecord;
 use serde::Deserialize;
@@ -14,10 +14,14 @@ use serde_json::Value;
 ///
 /// With `fifo` what comes behind a failure in its group failed too, whatever the answer says: its order would be lost.
 pub(crate) fn failed(answer: &[u8], records: &[SourceRecord], fifo: bool) -> Option<BTreeSet<usize>> {
-    let ids = identifiers(answer)?;
+    // A record may be in a batch twice, if its visibility ended while a window was open: both failed then.
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, record) in records.iter().enumerate() {
+        places.entry(record.id.as_str()).or_default().push(at);
+    }
     let mut failed = BTreeSet::new();
-    for id in ids {
-        failed.insert(records.iter().position(|record| record.id == id)?);
+    for id in identifiers(answer)? {
+        failed.extend(places.get(id.as_str())?);
     }
     if fifo {
         let mut broken = BTreeSet::new();
@@ -87,6 +91,13 @@ mod tests {
         ] {
             check(failure, false, None);
         }
+    }
+
+    #[test]
+    fn a_record_that_is_there_twice_failed_twice() {
+        let records = [record("a", None, 1), record("b", None, 1), record("a", None, 2)];
+        let answer = br#"{"batchItemFailures":[{"itemIdentifier":"a"}]}"#;
+        assert_eq!(failed(answer, &records, false), Some(BTreeSet::from([0, 2])), "neither may be settled");
     }
 
     #[test]
