@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use flint_kit::{Fault, Source, Told};
 use flint_model::pattern::{Pattern, PatternError};
@@ -91,6 +92,13 @@ impl Plan {
         core.sources.get(service).ok_or_else(|| Fault::not_served(format_args!("event sources of {service}")))
     }
 
+    /// How long the source hides a record that was handed out.
+    pub(crate) fn visibility(&self, core: &Core) -> Duration {
+        let info = self.source(core).and_then(|source| source.describe(&self.source));
+        // Of a source that is gone nothing comes twice.
+        info.map_or(Duration::MAX / 4, |info| info.visibility_timeout)
+    }
+
     fn end(&self) {
         self.over.store(true, Ordering::Release);
         self.ended.notify_one();
@@ -174,14 +182,8 @@ impl Mappings {
             let plan = mapping.plan();
             let handles: Vec<String> = std::mem::take(&mut mapping.hand().1).into_values().flatten().collect();
             if let (Ok(source), false) = (plan.source(core), handles.is_empty()) {
-                let back = source
-                    .give_back(
-                        &plan.source,
-                        handles.into_iter().map(Told::plain).collect(),
-                        std::time::Duration::ZERO,
-                        false,
-                    )
-                    .await;
+                let records = handles.into_iter().map(Told::plain).collect();
+                let back = source.give_back(&plan.source, records, Duration::ZERO, false).await;
                 if let Err(error) = back {
                     tracing::warn!(mapping = plan.record.uuid, %error, "records come again after their visibility timeout");
                 }

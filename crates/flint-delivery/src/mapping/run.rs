@@ -9,6 +9,7 @@ use flint_base::{RequestId, Timestamp};
 use flint_kit::{Body, Fault, FaultKind, Invocation, InvokeMode, SourceRecord, Told};
 use flint_model::trace;
 use flint_store::{Batch, journal};
+use tokio::time::Instant;
 
 use crate::attempt::{ANSWER_MAX, RECURSIVE, outcome_of};
 use crate::core::Core;
@@ -35,26 +36,25 @@ struct Verdict {
 }
 
 /// Runs batches one after the other (those of a FIFO source depend on each other) and answers how the last one ended
-/// that did not go well.
+/// that did not go well. The records are hidden from others since `hidden`.
 pub(crate) async fn batches(
     core: &Arc<Core>,
     mapping: &Mapping,
     plan: &Plan,
     batches: Vec<Vec<SourceRecord>>,
+    mut hidden: Instant,
 ) -> Ended {
-    let handles = batches.iter().flatten().map(|record| record.handle.clone()).collect();
-    let number = mapping.take(handles);
-    let fifo = plan.is_fifo();
+    let number = mapping.take(handles_of(&batches));
     let mut worst = Ended::Well;
     let mut broken = BTreeSet::new();
-    for mut batch in batches {
-        // Behind a failure a group goes no further: its order would be lost.
-        let behind = batch.extract_if(.., |record| fifo && broken.contains(&record.group));
-        let behind: Vec<Told> = behind.map(|record| Told::plain(record.handle)).collect();
-        give_back(core, plan, behind, Duration::ZERO, true).await;
-        let batch = stop_loops(core, plan, batch).await;
+    for at in 0..batches.len() {
+        let batch = sort_out(core, plan, batches[at].clone(), &mut broken).await;
         if batch.is_empty() {
             continue;
+        }
+        if outlasts(core, plan, hidden) {
+            hide(core, plan, handles_of(&batches[at..])).await;
+            hidden = Instant::now();
         }
         // A handle is new each time that its record is handed out.
         let request = RequestId::from(child_id(batch[0].lineage.event, &batch[0].handle));
@@ -70,29 +70,67 @@ pub(crate) async fn batches(
     worst
 }
 
-/// Takes out the records whose chain went through the function too often; they come again until their queue buries them.
-async fn stop_loops(core: &Core, plan: &Plan, batch: Vec<SourceRecord>) -> Vec<SourceRecord> {
-    let Ok(facts) = core.invoker.describe(&plan.record.place, &plan.function()) else { return batch };
-    if facts.recursion_allowed {
-        return batch;
+fn handles_of(batches: &[Vec<SourceRecord>]) -> Vec<String> {
+    batches.iter().flatten().map(|record| record.handle.clone()).collect()
+}
+
+/// Whether a run that begins now may go on when the records are others' to take.
+fn outlasts(core: &Core, plan: &Plan, hidden: Instant) -> bool {
+    let Ok(facts) = core.invoker.describe(&plan.record.place, &plan.function()) else { return false };
+    let visible = plan.visibility(core);
+    // What a batch waits for as a rule is worth no commit.
+    let slack = (visible / 10).min(Duration::from_secs(1));
+    hidden.elapsed() + facts.timeout > visible + slack
+}
+
+/// Keeps records hidden for another visibility timeout, from now on.
+pub(crate) async fn hide(core: &Core, plan: &Plan, handles: Vec<String>) {
+    let records = handles.into_iter().map(Told::plain).collect();
+    give_back(core, plan, records, plan.visibility(core), false).await;
+}
+
+/// Takes out what cannot be run now: records whose chain went through the function too often (they come again until their
+/// queue buries them), and what stands behind a failure in its group.
+async fn sort_out(
+    core: &Core,
+    plan: &Plan,
+    batch: Vec<SourceRecord>,
+    broken: &mut BTreeSet<Option<String>>,
+) -> Vec<SourceRecord> {
+    let facts = core.invoker.describe(&plan.record.place, &plan.function()).ok();
+    let facts = facts.filter(|facts| !facts.recursion_allowed);
+    let goes_round = |record: &SourceRecord| {
+        let arn = facts.as_ref().map(|facts| &facts.arn);
+        arn.is_some_and(|arn| trace::next_pass(record.trace.as_deref(), &record.lineage, arn).is_one_too_many())
+    };
+    let (mut behind, mut rest) = (Vec::new(), Vec::with_capacity(batch.len()));
+    for record in batch {
+        if plan.is_fifo() && broken.contains(&record.group) {
+            behind.push(Told::plain(record.handle));
+        } else if goes_round(&record) {
+            broken.insert(record.group.clone());
+            stop_loop(core, plan, record).await;
+        } else {
+            rest.push(record);
+        }
     }
-    let (ended, batch): (Vec<_>, Vec<_>) = batch
-        .into_iter()
-        .partition(|record| trace::next_pass(record.trace.as_deref(), &record.lineage, &facts.arn).is_one_too_many());
-    for record in ended {
-        let verdict = Verdict {
-            ended: Ended::Failed,
-            failed: BTreeSet::from([0]),
-            outcome: journal::Outcome::SystemError,
-            error: Some(journal::Error::new(RECURSIVE, format!("the chain went through {} too often", facts.arn))),
-            code_version: None,
-            billed_ms: None,
-        };
-        let after = backoff(record.receive_count);
-        let entry = Entries::new(core, plan, &verdict, RequestId::from(record.lineage.event)).of(0, &record);
-        give_back(core, plan, vec![told(&record, &entry)], after, false).await;
-    }
-    batch
+    give_back(core, plan, behind, Duration::ZERO, true).await;
+    rest
+}
+
+async fn stop_loop(core: &Core, plan: &Plan, record: SourceRecord) {
+    let arn = plan.record.function.arn(&plan.record.place);
+    let verdict = Verdict {
+        ended: Ended::Failed,
+        failed: BTreeSet::from([0]),
+        outcome: journal::Outcome::SystemError,
+        error: Some(journal::Error::new(RECURSIVE, format!("the chain went through {arn} too often"))),
+        code_version: None,
+        billed_ms: None,
+    };
+    let after = backoff(record.receive_count);
+    let entry = Entries::new(core, plan, &verdict, RequestId::from(record.lineage.event)).of(0, &record);
+    give_back(core, plan, vec![told(&record, &entry)], after, false).await;
 }
 
 async fn ask(core: &Core, plan: &Plan, batch: &[SourceRecord], request: RequestId) -> Verdict {

@@ -19,7 +19,8 @@ async fn map(world: &World, more: Value) -> String {
 }
 
 fn batches(world: &World) -> Vec<Vec<String>> {
-    world.engine.calls.lock().unwrap().iter().map(Call::ids).collect()
+    let calls = world.engine.calls.lock().unwrap();
+    calls.iter().filter(|call| call.function == "f").map(Call::ids).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,4 +301,104 @@ async fn two_functions_share_the_room() {
     let calls = world.engine.calls.lock().unwrap().clone();
     let at = calls.iter().find(|call| call.function == "g").expect("its turn came").at_ms;
     assert!(at <= before + 1_100, "{at} after {before}");
+}
+
+/// How often each record was in a batch.
+fn times(world: &World) -> BTreeMap<String, usize> {
+    let mut times = BTreeMap::new();
+    for id in batches(world).concat() {
+        *times.entry(id).or_insert(0) += 1;
+    }
+    times
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_longer_than_the_visibility_takes_no_record_twice() {
+    let world = World::new().await;
+    *world.records.max_receives.lock().unwrap() = 2;
+    world.engine.put("f", |_| Does::Answer("null"));
+    map(&world, json!({ "BatchSize": 100, "MaximumBatchingWindowInSeconds": 300 })).await;
+    for id in ["a", "b", "c"] {
+        world.records.send(id, "x", None);
+        pass(40).await;
+    }
+    pass(300).await;
+    assert_eq!(batches(&world), [["a", "b", "c"]], "the window is 300 s, a visibility timeout 30");
+    assert_eq!((world.records.left(), world.records.dead().len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_that_wait_for_their_turn_are_not_taken_twice() {
+    for fifo in [false, true] {
+        let world = World::new().await;
+        // The first time all ten fail together; then each comes alone, and takes nearly as long as it may.
+        world.engine.put("f", |call| match call.ids().len() {
+            1 => Does::Work(Duration::from_millis(2_900)),
+            _ => Does::Fail("{}"),
+        });
+        *world.records.visibility.lock().unwrap() = Duration::from_secs(4);
+        for n in 0..10 {
+            world.records.send(&format!("m{n}"), "x", fifo.then(|| format!("g{n}")).as_deref());
+        }
+        let arn = if fifo { FIFO } else { ARN };
+        map(&world, json!({ "EventSourceArn": arn, "ScalingConfig": { "MaximumConcurrency": 2 } })).await;
+        pass(90).await;
+        assert_eq!(world.records.left(), 0);
+        assert!(times(&world).values().all(|n| *n == 2), "once with the others, once alone: {:?}", times(&world));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_that_comes_late_finds_its_records_fresh() {
+    let world = World::limited(1).await;
+    world.engine.put("f", |_| Does::Answer("null"));
+    world.engine.put("g", |_| Does::Work(Duration::from_secs(100)));
+    map(&world, json!({})).await;
+    *world.records.max_receives.lock().unwrap() = 2;
+    pass(1).await;
+    world.send("g", "{}").await;
+    pass(1).await;
+    world.records.send("m", "x", None);
+    pass(200).await;
+    assert_eq!(times(&world), BTreeMap::from([("m".to_owned(), 1)]));
+    assert_eq!((world.records.left(), world.records.dead().len()), (0, 0), "it waited longer than its visibility");
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_records_are_not_all_taken_at_once() {
+    let world = World::new().await;
+    world.engine.put("f", |_| Does::Work(Duration::from_secs(2)));
+    let body = "x".repeat(200 << 10);
+    for n in 0..400 {
+        world.records.send(&format!("m{n:03}"), &body, None);
+    }
+    let window = json!({ "BatchSize": 10_000, "MaximumBatchingWindowInSeconds": 1,
+                         "ScalingConfig": { "MaximumConcurrency": 2 } });
+    map(&world, window).await;
+    pass(1).await;
+    assert!(world.records.backlog_now() > 200, "80 MiB would be in hand");
+    pass(60).await;
+    assert_eq!(world.records.left(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_chain_that_goes_round_its_group_waits() {
+    let world = World::new().await;
+    *world.records.max_receives.lock().unwrap() = 2;
+    world.engine.put("f", |_| Does::Answer("null"));
+    let lineage = flint_model::Lineage::root(event_of("first"));
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:f";
+    let pass_on = |header: Option<String>| {
+        Some(flint_model::trace::next_pass(header.as_deref(), &lineage, arn).header.to_string())
+    };
+    let header = (0..16).fold(None, |header, _| pass_on(header));
+    world.records.send("g-0", "x", Some("g"));
+    world.records.send_traced("g-1", "x", Some("g"), header.as_deref());
+    world.records.send("g-2", "x", Some("g"));
+    world.records.send("h-0", "x", Some("h"));
+    map(&world, json!({ "EventSourceArn": FIFO })).await;
+    pass(0).await;
+    assert_eq!(world.records.settled(), ["g-0", "h-0"], "the third is behind one that may come again");
+    pass(60).await;
+    assert_eq!((world.records.dead(), world.records.settled().len()), (vec!["g-1".to_owned()], 3));
 }
