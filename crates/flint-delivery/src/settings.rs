@@ -16,34 +16,38 @@ type Id = (Place, FunctionName, String);
 
 /// By place, function and qualifier.
 #[derive(Debug, Default)]
-pub(crate) struct Settings(RwLock<BTreeMap<Id, SettingsRecord>>);
+pub(crate) struct Settings {
+    records: RwLock<BTreeMap<Id, SettingsRecord>>,
+    /// Held from a look at what there is to the end of the commit that changes it: one change after the other.
+    pub changing: tokio::sync::Mutex<()>,
+}
 
 impl Settings {
     pub(crate) fn put(&self, record: SettingsRecord) {
         let id = (record.place.clone(), record.function.clone(), record.qualifier.clone());
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(id, record);
+        self.records.write().unwrap_or_else(PoisonError::into_inner).insert(id, record);
     }
 
     pub(crate) fn remove(&self, place: &Place, function: &FunctionName, qualifier: &str) {
         let id = (place.clone(), function.clone(), qualifier.to_owned());
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.records.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     pub(crate) fn get(&self, place: &Place, function: &FunctionName, qualifier: &str) -> Option<SettingsRecord> {
         let id = (place.clone(), function.clone(), qualifier.to_owned());
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.records.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     /// Those of a function, by qualifier.
     pub(crate) fn of_function(&self, place: &Place, function: &FunctionName) -> Vec<SettingsRecord> {
         let from = (place.clone(), function.clone(), String::new());
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.records.read().unwrap_or_else(PoisonError::into_inner);
         let same = |(id, _): &(&Id, &SettingsRecord)| id.0 == *place && id.1 == *function;
         all.range(from..).take_while(same).map(|(_, record)| record.clone()).collect()
     }
 
     pub(crate) fn all(&self) -> Vec<SettingsRecord> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.records.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 }
 

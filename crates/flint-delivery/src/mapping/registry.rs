@@ -23,6 +23,8 @@ type Id = (Place, String);
 pub(crate) struct Mappings {
     mappings: Mutex<BTreeMap<Id, Arc<Mapping>>>,
     running: AtomicBool,
+    /// Held from a look at what there is to the end of the commit that changes it: one change after the other.
+    pub changing: tokio::sync::Mutex<()>,
 }
 
 /// A mapping, for as long as it exists.

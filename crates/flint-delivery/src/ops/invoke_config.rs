@@ -24,6 +24,7 @@ pub(crate) async fn put(
     ctx: &Ctx,
     input: EventInvokeConfigInput,
 ) -> Result<FunctionEventInvokeConfig, Error> {
+    let _changing = core.settings.changing.lock().await;
     let (function, qualifier) = find(core, ctx, &input.function_name, input.qualifier.as_deref())?;
     let record = SettingsRecord {
         place: ctx.place.clone(),
@@ -44,6 +45,7 @@ pub(crate) async fn update(
     ctx: &Ctx,
     input: EventInvokeConfigInput,
 ) -> Result<FunctionEventInvokeConfig, Error> {
+    let _changing = core.settings.changing.lock().await;
     let record = get_record(core, ctx, &input.function_name, input.qualifier.as_deref())?;
     store(core, record, input).await
 }
@@ -53,6 +55,7 @@ pub(crate) fn get(core: &Core, ctx: &Ctx, input: &FunctionInput) -> Result<Funct
 }
 
 pub(crate) async fn delete(core: &Core, ctx: &Ctx, input: &FunctionInput) -> Result<(), Error> {
+    let _changing = core.settings.changing.lock().await;
     let record = get_record(core, ctx, &input.function_name, input.qualifier.as_deref())?;
     remove(core, &record).await
 }
@@ -80,6 +83,7 @@ pub(crate) async fn forget(core: &Core, place: &Place, function: &FunctionRef) -
     let gone = |record: &SettingsRecord| {
         function.qualifier.as_ref().is_none_or(|qualifier| record.qualifier == qualifier.to_string())
     };
+    let _changing = core.settings.changing.lock().await;
     for record in core.settings.of_function(place, &function.name).iter().filter(|record| gone(record)) {
         remove(core, record).await?;
     }

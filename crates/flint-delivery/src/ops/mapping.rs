@@ -17,7 +17,8 @@ use crate::keys::{self, MappingRecord};
 use crate::mapping::registry::{Mapping, Plan};
 use crate::ops::function_ref;
 
-/// Items on a page unless the request says otherwise (API reference: `MaxItems`).
+/// Items on a page (API reference: `MaxItems`, "returns a maximum of 100 items in each response, even if you set the number
+/// higher").
 const PAGE: usize = 100;
 
 /// Filters of a mapping (Lambda Developer Guide, "Control which events Lambda sends to your function": five, up to ten on
@@ -50,6 +51,7 @@ pub(crate) async fn create(
         max_concurrency: input.scaling_config.and_then(|config| config.maximum_concurrency),
         modified_ms: core.now().as_millis(),
     };
+    let _changing = core.mappings.changing.lock().await;
     check(core, &ctx.place, &record, &function)?;
     for other in core.mappings.of_place(&ctx.place) {
         let other = other.plan();
@@ -77,6 +79,7 @@ pub(crate) async fn update(
     ctx: &Ctx,
     input: UpdateMappingInput,
 ) -> Result<MappingConfiguration, Error> {
+    let _changing = core.mappings.changing.lock().await;
     let mapping = find(core, ctx, &input.uuid)?;
     if mapping.is_deleted() {
         let why = "Cannot update the event source mapping because it is in use.";
@@ -116,6 +119,7 @@ pub(crate) async fn update(
 }
 
 pub(crate) async fn delete(core: &Core, ctx: &Ctx, input: &MappingInput) -> Result<MappingConfiguration, Error> {
+    let _changing = core.mappings.changing.lock().await;
     let mapping = find(core, ctx, &input.uuid)?;
     let key = keys::mapping_key(&ctx.place, &input.uuid);
     core.store.commit(Batch::new().delete(keys::MAPPINGS, key)).await?;
@@ -139,7 +143,7 @@ pub(crate) fn list(core: &Core, ctx: &Ctx, input: &ListMappingsInput) -> Result<
         let behind = input.marker.as_ref().is_none_or(|marker| record.uuid > *marker);
         of_function && of_source && behind
     };
-    let limit = input.max_items.unwrap_or(PAGE).max(1);
+    let limit = input.max_items.unwrap_or(PAGE).clamp(1, PAGE);
     let all = core.mappings.of_place(&ctx.place).into_iter();
     let mut page: Vec<_> = all.filter(|mapping| wanted(&mapping.plan().record)).take(limit + 1).collect();
     let more = page.len() > limit;

@@ -128,3 +128,21 @@ async fn mappings_are_listed_in_pages() {
         assert_eq!(count(&world.call("ListEventSourceMappings", doc).await.expect("listed")), expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_page_has_a_hundred_at_most() {
+    let world = World::new().await;
+    world.engine.put("f", |_| Does::Answer("null"));
+    for n in 0..101 {
+        let arn = format!("{ARN}-{n}");
+        let create = json!({ "FunctionName": "f", "EventSourceArn": arn, "Enabled": false });
+        world.call("CreateEventSourceMapping", create).await.expect("made");
+    }
+    let page = world.call("ListEventSourceMappings", json!({ "MaxItems": 10_000 })).await.expect("a page");
+    let Some(Doc::List(found)) = page.get("EventSourceMappings") else { panic!("{page:?}") };
+    assert_eq!(found.len(), 100);
+    let more = json!({ "MaxItems": 10_000, "Marker": page.text_of("NextMarker").expect("there is one more") });
+    let page = world.call("ListEventSourceMappings", more).await.expect("a page");
+    let Some(Doc::List(found)) = page.get("EventSourceMappings") else { panic!("{page:?}") };
+    assert_eq!((found.len(), page.text_of("NextMarker")), (1, None));
+}
