@@ -30,6 +30,8 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] flint_store::Error),
     #[error(transparent)]
+    Read(#[from] flint_store::ReadError),
+    #[error(transparent)]
     Keys(#[from] flint_iam::Error),
     #[error(transparent)]
     Vault(#[from] flint_iam::vault::Error),

@@ -34,9 +34,13 @@ pub(crate) struct Events {
     pub dead_letters: Arc<dyn DeadLetters>,
 }
 
-/// The service.
-pub(crate) fn service(events: Events) -> Arc<dyn Service> {
-    Arc::new(Views { events: Arc::new(events), redrives: Redrives::default() })
+/// The service. Redrives that a stop interrupted go on.
+///
+/// Errors: redrives of an earlier life that cannot be read.
+pub(crate) fn service(events: Events) -> Result<Arc<dyn Service>, ReadError> {
+    let events = Arc::new(events);
+    let redrives = Redrives::open(&events)?;
+    Ok(Arc::new(Views { events, redrives }))
 }
 
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Service for Views {
             "ListFailures" => Output::render(&failures::list(events, ctx, &input.parse()?)?),
             "GetFailureGroup" => Output::render(&failures::group(events, ctx, &input.parse()?)?),
             "DropFailures" => Output::render(&redrive::discard(events, ctx, &input.parse()?).await?),
-            "RedriveFailures" => Output::render(&self.redrives.start(events, ctx, &input.parse()?)?),
+            "RedriveFailures" => Output::render(&self.redrives.start(events, ctx, input.parse()?).await?),
             "GetRedrive" => Output::render(&self.redrives.get(ctx, &input.parse()?)?),
             "StopRedrive" => Output::render(&self.redrives.stop(ctx, &input.parse()?)?),
             "ReplayEvent" => Output::render(&replay::replay(events, ctx, &input.parse()?).await?),

@@ -203,7 +203,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         dead_letters: queues.clone(),
     };
     let sweeping = tokio::spawn(events::sweeper::run(store.clone(), clock.clone()));
-    let own: [Arc<dyn Service>; 2] = [Arc::new(operator), events::service(events)];
+    let own: [Arc<dyn Service>; 2] = [Arc::new(operator), events::service(events)?];
     let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, sessions, own);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);

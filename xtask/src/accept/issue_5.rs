@@ -123,6 +123,7 @@ pub const LINES: &[Line] = &[
                     Bound::AtMost("redrive_5000_at_1000", 15.0),
                 ],
             },
+            check("redrives over a kill", Scenarios(&["test_redrive.py"]), 300),
             check("events and replays", Scenarios(&["test_events.py"]), 300),
             check("the walk-through", Scenarios(&["test_examples.py"]), 600),
         ],

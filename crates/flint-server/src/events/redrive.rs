@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use flint_base::{EventId, Timestamp};
-use flint_kit::{Ctx, Fault, Invocation, InvokeMode};
+use bytes::Bytes;
+use flint_base::{EventId, RequestId, Timestamp};
+use flint_kit::{Ctx, Fault, Invocation, InvokeMode, Principal};
 use flint_model::{FunctionRef, Place};
-use flint_store::Batch;
 use flint_store::journal::{self, Entry, Kind};
+use flint_store::{Batch, Direction, Key, KeyRange, Keyspace, Mutation, ReadError, Row, Store, record};
 use serde::{Deserialize, Serialize};
 
 use super::entry::number;
@@ -25,8 +26,13 @@ const STEPS_PER_SECOND: u32 = 20;
 /// Redrives that are remembered when they are over.
 const REMEMBERED: usize = 100;
 
-/// The redrives of this life of the server. One that a restart interrupts has brought back what it had counted; the rest
-/// waits as before.
+/// Key: place, number. Value: [`Record`].
+const REDRIVES: Keyspace = Keyspace::new("redrives");
+
+const LAYOUT: u8 = 1;
+
+/// The redrives that go on, and the last ones that are over. Each is a row, too, written behind every step: after a stop
+/// it goes on at the next start, and only the step in flight is not counted yet.
 #[derive(Debug, Default)]
 pub(super) struct Redrives {
     tasks: Mutex<BTreeMap<u64, Arc<Task>>>,
@@ -36,14 +42,30 @@ pub(super) struct Redrives {
 #[derive(Debug)]
 struct Task {
     place: Place,
+    id: u64,
+    record: Mutex<Record>,
+    stop: AtomicBool,
+}
+
+/// A redrive at rest.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Record {
+    group: Option<String>,
+    event: Option<String>,
+    /// Events in a second.
+    rate: u32,
     count: u64,
     started: Timestamp,
-    done: AtomicU64,
-    skipped: AtomicU64,
-    failed: AtomicU64,
-    stop: AtomicBool,
-    /// When it ended, and the last thing that went wrong.
-    end: Mutex<(Option<Timestamp>, Option<String>)>,
+    /// The commit that buried the last of its events, and the one of the last that it dealt with.
+    to: u64,
+    at: u64,
+    done: u64,
+    skipped: u64,
+    failed: u64,
+    /// The last thing that went wrong.
+    message: Option<String>,
+    stopped: bool,
+    ended: Option<Timestamp>,
 }
 
 #[derive(Serialize)]
@@ -90,84 +112,161 @@ pub(super) struct DropOutput {
 }
 
 impl Redrives {
-    pub(super) fn start(&self, events: &Arc<Events>, ctx: &Ctx, input: &Chosen) -> Result<StartOutput, Fault> {
-        let failures = chosen(events, &ctx.place, input)?;
-        let task = Arc::new(Task {
-            place: ctx.place.clone(),
-            count: failures.len() as u64,
-            started: events.clock.now(),
-            done: AtomicU64::new(0),
-            skipped: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            end: Mutex::default(),
-        });
-        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut tasks = self.lock();
-        tasks.insert(id, task.clone());
-        while tasks.len() > REMEMBERED {
-            let over = tasks.iter().find(|(_, task)| task.ended().is_some()).map(|(id, _)| *id);
-            match over {
-                Some(id) => drop(tasks.remove(&id)),
-                None => break,
+    /// Goes on with what a stop interrupted.
+    pub(super) fn open(events: &Arc<Events>) -> Result<Self, ReadError> {
+        let redrives = Self::default();
+        let rows = events.store.scan(REDRIVES, &KeyRange::all(), usize::MAX, Direction::Forward)?;
+        for row in rows {
+            let task = Arc::new(Task::read(&row)?);
+            redrives.last.fetch_max(task.id, Ordering::Relaxed);
+            redrives.lock().insert(task.id, task.clone());
+            if task.record().ended.is_none() {
+                let events = events.clone();
+                tokio::spawn(async move { go_on(&events, &task).await });
             }
         }
-        drop(tasks);
-        let rate = input.max_per_second.unwrap_or(DEFAULT_RATE).max(1);
-        let (events, ctx, count) = (events.clone(), ctx.clone(), failures.len());
-        tokio::spawn(async move { run(&events, &ctx, &task, failures, rate).await });
-        Ok(StartOutput { task_id: id.to_string(), count: number(count as u64) })
+        Ok(redrives)
+    }
+
+    /// The redrive is on stable storage when this resolves.
+    pub(super) async fn start(&self, events: &Arc<Events>, ctx: &Ctx, input: Chosen) -> Result<StartOutput, Fault> {
+        let failures = chosen(events, &ctx.place, &input)?;
+        let count = failures.len() as u64;
+        let record = Record {
+            group: input.group_id,
+            event: input.event_id,
+            rate: input.max_per_second.unwrap_or(DEFAULT_RATE).max(1),
+            count,
+            started: events.clock.now(),
+            to: failures.last().map_or(0, |failure| failure.version),
+            at: 0,
+            done: 0,
+            skipped: 0,
+            failed: 0,
+            message: None,
+            stopped: false,
+            ended: None,
+        };
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let place = ctx.place.clone();
+        let task = Arc::new(Task { place, id, record: Mutex::new(record), stop: AtomicBool::new(false) });
+        let mut batch = Batch::new().put(REDRIVES, task.key(), task.encode());
+        batch.write.extend(self.surplus().iter().map(|task| Mutation::Delete(REDRIVES, task.key())));
+        events.store.commit(batch).await.map_err(|error| Fault::unavailable(error.to_string()))?;
+        self.lock().insert(id, task.clone());
+        let (events, ctx) = (events.clone(), ctx.clone());
+        tokio::spawn(async move { run(&events, &ctx, &task, failures).await });
+        Ok(StartOutput { task_id: id.to_string(), count: number(count) })
+    }
+
+    /// Takes out the oldest that are over, as far as there are too many.
+    fn surplus(&self) -> Vec<Arc<Task>> {
+        let mut tasks = self.lock();
+        let many = (tasks.len() + 1).saturating_sub(REMEMBERED);
+        let over = tasks.values().filter(|task| task.record().ended.is_some()).take(many).cloned();
+        let over: Vec<_> = over.collect();
+        tasks.retain(|id, _| over.iter().all(|task| task.id != *id));
+        over
     }
 
     pub(super) fn get(&self, ctx: &Ctx, input: &TaskInput) -> Result<TaskOutput, Fault> {
-        let task = self.find(ctx, &input.task_id)?;
-        let (ended_at, message) = task.end.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let load = |counter: &AtomicU64| number(counter.load(Ordering::Acquire));
+        let record = self.find(ctx, &input.task_id)?.record().clone();
         Ok(TaskOutput {
             task_id: input.task_id.clone(),
-            status: match ended_at {
+            status: match record.ended {
                 None => "Running",
-                Some(_) if task.stop.load(Ordering::Acquire) => "Stopped",
+                Some(_) if record.stopped => "Stopped",
                 Some(_) => "Done",
             },
-            count: number(task.count),
-            done: load(&task.done),
-            skipped: load(&task.skipped),
-            failed: load(&task.failed),
-            message,
-            started_at: task.started,
-            ended_at,
+            count: number(record.count),
+            done: number(record.done),
+            skipped: number(record.skipped),
+            failed: number(record.failed),
+            message: record.message,
+            started_at: record.started,
+            ended_at: record.ended,
         })
     }
 
     pub(super) fn stop(&self, ctx: &Ctx, input: &TaskInput) -> Result<StopOutput, Fault> {
         let task = self.find(ctx, &input.task_id)?;
-        if task.ended().is_none() {
-            task.stop.store(true, Ordering::Release);
-        }
-        Ok(StopOutput { done: number(task.done.load(Ordering::Acquire)) })
+        task.stop.store(true, Ordering::Release);
+        let done = task.record().done;
+        Ok(StopOutput { done: number(done) })
     }
 
     fn find(&self, ctx: &Ctx, id: &str) -> Result<Arc<Task>, Fault> {
         let found = id.parse().ok().and_then(|id: u64| self.lock().get(&id).cloned());
-        found
-            .filter(|task| task.place == ctx.place)
-            .ok_or_else(|| unknown(format!("no redrive {id} in this life of the server")))
+        found.filter(|task| task.place == ctx.place).ok_or_else(|| unknown(format!("no redrive {id}")))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Task>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Task>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Task {
-    fn ended(&self) -> Option<Timestamp> {
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).0
+    fn read(row: &Row) -> Result<Self, ReadError> {
+        let damaged = || ReadError("a redrive cannot be read".to_owned());
+        let mut parts = row.key.parts();
+        let read = (parts.text(), parts.text(), parts.u64());
+        let (Some(account), Some(region), Some(id)) = read else { return Err(damaged()) };
+        let (Ok(account), Ok(region)) = (account.parse(), region.parse()) else { return Err(damaged()) };
+        let record = record::decode(LAYOUT, &row.value).map_err(|_| damaged())?;
+        let place = Place { account, region };
+        Ok(Self { place, id, record: Mutex::new(record), stop: AtomicBool::new(false) })
+    }
+
+    fn key(&self) -> Key {
+        Key::for_place(&self.place).u64(self.id)
+    }
+
+    fn encode(&self) -> Bytes {
+        record::encode(LAYOUT, &*self.record())
+    }
+
+    /// Never held across an await.
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes how far it is. If that fails, what it brought back does not wait any more all the same.
+    async fn write(&self, store: &dyn Store) {
+        let batch = Batch::new().put(REDRIVES, self.key(), self.encode());
+        if let Err(error) = store.commit(batch).await {
+            tracing::warn!(redrive = self.id, %error, "how far a redrive is was not written");
+        }
     }
 }
 
+/// Finds what is left of a redrive that a stop interrupted, and goes on.
+async fn go_on(events: &Events, task: &Task) {
+    let Record { group, event, to, at, .. } = task.record().clone();
+    let wanted = Chosen { group_id: group, event_id: event, max_per_second: None };
+    // A fault says that nothing of that name waits any more.
+    let mut left = chosen(events, &task.place, &wanted).unwrap_or_default();
+    left.retain(|failure| failure.version > at && failure.version <= to);
+    {
+        let record = &mut *task.record();
+        // Brought back in the step that was in flight.
+        let counted = record.done + record.skipped + record.failed + left.len() as u64;
+        record.done += record.count.saturating_sub(counted);
+    }
+    let ctx = Ctx {
+        request_id: RequestId::random(),
+        place: task.place.clone(),
+        principal: Principal::Platform { account: task.place.account.clone() },
+        received: events.clock.now(),
+        base_url: String::new().into(),
+        lineage: None,
+        trace: None,
+    };
+    run(events, &ctx, task, left).await;
+}
+
 /// One after the other, so that what was buried first comes back first; at a high rate a few at a time.
-async fn run(events: &Events, ctx: &Ctx, task: &Task, failures: Vec<Failure>, rate: u32) {
+async fn run(events: &Events, ctx: &Ctx, task: &Task, failures: Vec<Failure>) {
+    let rate = task.record().rate;
     let step = usize::try_from(rate / STEPS_PER_SECOND).unwrap_or(1).max(1);
     let mut due = tokio::time::interval(Duration::from_secs(1) * u32::try_from(step).unwrap_or(1) / rate);
     // A store that was slow for a moment is no reason for a burst.
@@ -175,6 +274,7 @@ async fn run(events: &Events, ctx: &Ctx, task: &Task, failures: Vec<Failure>, ra
     for part in failures.chunks(step) {
         due.tick().await;
         if task.stop.load(Ordering::Acquire) {
+            task.record().stopped = true;
             break;
         }
         let mut rest = part;
@@ -182,22 +282,25 @@ async fn run(events: &Events, ctx: &Ctx, task: &Task, failures: Vec<Failure>, ra
             let queue = first.lies.as_ref().map(|(queue, _)| queue);
             let together = rest.iter().take_while(|f| f.lies.as_ref().map(|(queue, _)| queue) == queue).count();
             let (part, behind) = rest.split_at(if queue.is_some() { together } else { 1 });
-            let count = part.len() as u64;
-            match bring_back(events, ctx, part).await {
+            let end = bring_back(events, ctx, part).await;
+            let record = &mut *task.record();
+            record.at = part.last().map_or(record.at, |last| last.version);
+            match end {
                 Ok(done) => {
-                    task.done.fetch_add(done as u64, Ordering::AcqRel);
-                    task.skipped.fetch_add(count.saturating_sub(done as u64), Ordering::AcqRel);
+                    record.done += done as u64;
+                    record.skipped += (part.len() as u64).saturating_sub(done as u64);
                 }
                 Err(fault) => {
-                    task.failed.fetch_add(count, Ordering::AcqRel);
-                    let mut end = task.end.lock().unwrap_or_else(PoisonError::into_inner);
-                    end.1 = Some(format!("{}: {}", first.event(), fault.message));
+                    record.failed += part.len() as u64;
+                    record.message = Some(format!("{}: {}", first.event(), fault.message));
                 }
             }
             rest = behind;
         }
+        task.write(&*events.store).await;
     }
-    task.end.lock().unwrap_or_else(PoisonError::into_inner).0 = Some(events.clock.now());
+    task.record().ended = Some(events.clock.now());
+    task.write(&*events.store).await;
 }
 
 /// How many were brought back; the others wait no more, or are out with somebody now. All lie in one queue, or it is one.
