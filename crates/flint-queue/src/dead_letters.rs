@@ -55,7 +55,7 @@ impl DeadLetters for Queues {
             };
             let heads: Vec<(u64, Head)> = run.iter().map(|(head, _)| *head).collect();
             let moving = Moving { kind: Kind::Redriven, keep_origin: false };
-            moved += dispose::shift(self, &queue, &target, &heads, &moving, |_, _| {}).await;
+            moved += dispose::shift(self, &queue, &target, heads, &moving, |_, _| {}).await;
             rest = behind;
         }
         Ok(moved)

@@ -352,7 +352,7 @@ async fn move_run(queues: &Queues, key: &Key, source: &Queue, target: &Arc<Queue
         batch.write.push(Mutation::Put(TASKS, key.clone(), record::encode(LAYOUT, &task)));
     };
     let moving = Moving { kind: Kind::Redriven, keep_origin: false };
-    let moved = dispose::shift(queues, source, target, run, &moving, note).await;
+    let moved = dispose::shift(queues, source, target, run.to_vec(), &moving, note).await;
     if let Some(active) = queues.moves.lock().get_mut(key) {
         active.task.moved += moved as u64;
     }

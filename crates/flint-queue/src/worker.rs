@@ -81,7 +81,7 @@ async fn expire(queues: &Queues, queue: &Queue) {
         inner.heart.expire(now, retention_ms, EXPIRE)
     };
     if !expired.is_empty() {
-        dispose::discard(queues, queue, &expired).await;
+        dispose::discard(queues, queue, expired).await;
     }
 }
 

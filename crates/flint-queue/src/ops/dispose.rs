@@ -20,23 +20,81 @@ pub(crate) struct Moving {
     pub keep_origin: bool,
 }
 
+/// Messages that are held. If whoever deals with them stops waiting half-way, they are let go: those whose commit is on its
+/// way leave the queue, the others are on the market again.
+#[derive(Debug)]
+pub(crate) struct Holding<'a> {
+    queues: &'a Queues,
+    queue: &'a Queue,
+    rest: Vec<(u64, Head)>,
+    leaving: Vec<(u64, Head)>,
+    /// Where those that leave arrive, and as what.
+    arriving: Option<(&'a Queue, Vec<u64>)>,
+}
+
+impl<'a> Holding<'a> {
+    pub(crate) fn new(queues: &'a Queues, queue: &'a Queue, rest: Vec<(u64, Head)>) -> Self {
+        Self { queues, queue, rest, leaving: Vec::new(), arriving: None }
+    }
+
+    /// The messages, for somebody else to hold.
+    pub(crate) fn take(mut self) -> Vec<(u64, Head)> {
+        std::mem::take(&mut self.rest)
+    }
+
+    /// The first `count` are in a commit that was handed over.
+    fn leave(&mut self, count: usize, arriving: Option<(&'a Queue, Vec<u64>)>) {
+        self.leaving = self.rest.drain(..count).collect();
+        self.arriving = arriving;
+    }
+
+    /// The commit is durable.
+    fn left(&mut self) {
+        if let Some((target, sequences)) = self.arriving.take() {
+            arrive(target, &sequences);
+        }
+        remove(self.queue, &std::mem::take(&mut self.leaving));
+    }
+
+    /// The commit was refused.
+    fn stay(&mut self) {
+        if let Some((target, sequences)) = self.arriving.take() {
+            let mut inner = target.lock();
+            sequences.iter().for_each(|sequence| inner.heart.unsend(*sequence));
+        }
+        let rest = std::mem::take(&mut self.leaving);
+        release(self.queues, self.queue, &rest);
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        if !self.leaving.is_empty() {
+            self.left();
+        }
+        if !self.rest.is_empty() {
+            release(self.queues, self.queue, &self.rest);
+        }
+    }
+}
+
 /// Buries dead messages and erases expired ones. Both are held, and come back if that fails: then the answer is false, and
 /// whoever looks again at once finds the same.
 pub(crate) async fn both(queues: &Queues, queue: &Queue, dead: Vec<(u64, Head)>, expired: Vec<(u64, Head)>) -> bool {
-    let discarded = discard(queues, queue, &expired).await;
-    if dead.is_empty() {
+    let dead = Holding::new(queues, queue, dead);
+    let discarded = discard(queues, queue, expired).await;
+    if dead.rest.is_empty() {
         return discarded;
     }
     match queues.dead_letters_of(queue, &queue.settings()) {
         Some(target) => {
             let moving = Moving { kind: Kind::DeadLettered, keep_origin: true };
-            shift(queues, queue, &target, &dead, &moving, |_, _| {}).await == dead.len() && discarded
+            let dead = dead.take();
+            let count = dead.len();
+            shift(queues, queue, &target, dead, &moving, |_, _| {}).await == count && discarded
         }
         // It was deleted a moment ago: the message stays where it is, and can be received.
-        None => {
-            release(queues, queue, &dead);
-            discarded
-        }
+        None => discarded,
     }
 }
 
@@ -49,38 +107,33 @@ pub(crate) async fn shift(
     queues: &Queues,
     queue: &Queue,
     target: &Arc<Queue>,
-    messages: &[(u64, Head)],
+    messages: Vec<(u64, Head)>,
     moving: &Moving,
     mut with: impl FnMut(&mut Batch, usize),
 ) -> usize {
     let mut moved = 0;
-    let mut rest = messages;
-    while !rest.is_empty() {
-        let (part, read) = match read_part(queues, queue, rest) {
+    let mut held = Holding::new(queues, queue, messages);
+    while !held.rest.is_empty() {
+        let (part, read) = match read_part(queues, queue, &held.rest) {
             Ok(found) => found,
             Err(error) => {
                 tracing::error!(queue = queue.arn, %error, "messages cannot be moved");
-                release(queues, queue, rest);
                 return moved;
             }
         };
         let now = queues.now();
         let Some((sequences, commit)) = hand_over(queues, queue, target, &part, read, moving, now, &mut with) else {
-            release(queues, queue, rest);
             return moved;
         };
+        let count = sequences.len();
+        held.leave(part.len(), Some((target, sequences)));
         if let Err(error) = commit.await {
             tracing::warn!(queue = queue.arn, %error, "messages were not moved");
-            let mut inner = target.lock();
-            sequences.iter().for_each(|sequence| inner.heart.unsend(*sequence));
-            drop(inner);
-            release(queues, queue, rest);
+            held.stay();
             return moved;
         }
-        arrive(target, &sequences);
-        remove(queue, &part);
-        moved += sequences.len();
-        rest = &rest[part.len()..];
+        held.left();
+        moved += count;
     }
     moved
 }
@@ -147,9 +200,11 @@ fn moved_entry(queue: &Queue, target: &Queue, head: &Head, message: &Message, mo
 }
 
 /// Erases held messages that have outlived their retention, and says so in the journal. False if some could not be.
-pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: &[(u64, Head)]) -> bool {
+pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: Vec<(u64, Head)>) -> bool {
     let (now, mut all) = (queues.now(), true);
-    for part in messages.chunks(BATCH_MESSAGES / 4) {
+    let mut held = Holding::new(queues, queue, messages);
+    while !held.rest.is_empty() {
+        let part = &held.rest[..held.rest.len().min(BATCH_MESSAGES / 4)];
         let mut batch = Batch::new();
         for (sequence, head) in part {
             let row = queues.store.get(keys::MESSAGES, &keys::message_key(queue.id, *sequence));
@@ -164,11 +219,14 @@ pub(crate) async fn discard(queues: &Queues, queue: &Queue, messages: &[(u64, He
                 batch.journal.push(entry);
             }
         }
-        match queues.store.commit(batch).await {
-            Ok(_) => remove(queue, part),
+        let count = part.len();
+        let commit = queues.store.commit(batch);
+        held.leave(count, None);
+        match commit.await {
+            Ok(_) => held.left(),
             Err(error) => {
                 tracing::warn!(queue = queue.arn, %error, "expired messages were not removed");
-                release(queues, queue, part);
+                held.stay();
                 all = false;
             }
         }

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::keys;
 use crate::message::Message;
 use crate::open;
-use crate::ops::dispose;
+use crate::ops::dispose::{self, Holding};
 use crate::queue::{Head, Rules, Standing, Taken};
 use crate::queues::{Attempt, Inner, Queue, Queues};
 
@@ -66,8 +66,9 @@ pub async fn receive(queues: &Queues, queue: &Queue, ask: Ask) -> Result<Vec<Rec
         }
         let moved = !taken.dead.is_empty() || !taken.expired.is_empty();
         if !taken.out.is_empty() {
+            let (dead, expired) = (Holding::new(queues, queue, taken.dead), Holding::new(queues, queue, taken.expired));
             let out = hand_out(queues, queue, &taken.out, commits).await;
-            dispose::both(queues, queue, taken.dead, taken.expired).await;
+            dispose::both(queues, queue, dead.take(), expired.take()).await;
             return out;
         }
         let disposed = dispose::both(queues, queue, taken.dead, taken.expired).await;

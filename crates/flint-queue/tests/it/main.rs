@@ -1,5 +1,6 @@
 //! Queues over a store in memory and virtual time: what must hold across restarts and refused writes.
 
+mod dropped;
 mod ends;
 mod fifo;
 mod full;

@@ -45,7 +45,7 @@ fn refusal() -> Batch {
 /// The clock that tokio's paused time moves.
 #[derive(Debug)]
 pub struct PausedClock {
-    start: tokio::time::Instant,
+    pub start: tokio::time::Instant,
     /// What an operator moved it by, in milliseconds.
     pub moved: Mutex<i64>,
 }
