@@ -169,7 +169,8 @@ fn check_attribute(attribute: &Attribute) -> Result<(), Error> {
         ));
     }
     let kind = data_type.split('.').next().unwrap_or("");
-    if data_type.len() > MAX_NAME || !matches!(kind, "String" | "Number" | "Binary") {
+    let label = data_type.strip_prefix(kind).unwrap_or("");
+    if data_type.len() > MAX_NAME || !matches!(kind, "String" | "Number" | "Binary") || !label.bytes().all(legal) {
         return invalid(format!(
             "The message attribute '{name}' has an invalid message attribute type, the set of supported type prefixes is \
              Binary, Number, and String."
@@ -197,6 +198,11 @@ fn is_number(text: &str) -> bool {
     digits <= 38
         && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.' | b'e' | b'E'))
         && text.parse::<f64>().is_ok_and(f64::is_finite)
+}
+
+/// Whether `header` may be an `AWSTraceHeader`: it goes on into headers of requests, and into answers in XML.
+pub fn is_trace_header(header: &str) -> bool {
+    !header.is_empty() && header.bytes().all(|b| matches!(b, b' '..=b'~'))
 }
 
 /// Whether `id` may be a `MessageGroupId`, a `MessageDeduplicationId` or a `ReceiveRequestAttemptId`.
@@ -255,6 +261,8 @@ mod tests {
             text("amazon.a", "String", "x"),
             text("a", "Text", "x"),
             text("a", "", "x"),
+            text("a", "String.\u{1}", "x"),
+            text("a", "String.é", "x"),
             text("a", "String", ""),
             text("a", "Number", "ten"),
             text("a", "Number", "inf"),

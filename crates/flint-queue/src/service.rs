@@ -313,9 +313,11 @@ fn attributes_of_system(given: Given) -> Result<Vec<Attribute>, Error> {
         if attribute.name != "AWSTraceHeader" {
             return Err(Error::Invalid(format!("Message system attribute name '{}' is invalid.", attribute.name)));
         }
-        if attribute.data_type != "String" || attribute.value.bytes().is_empty() {
+        let legal = matches!(&attribute.value, Value::Text(text) if message::is_trace_header(text));
+        if attribute.data_type != "String" || !legal {
             return Err(Error::Invalid(
-                "The message system attribute 'AWSTraceHeader' must be of type String and not be empty.".to_owned(),
+                "The message system attribute 'AWSTraceHeader' must be of type String, and one line of ASCII characters."
+                    .to_owned(),
             ));
         }
     }

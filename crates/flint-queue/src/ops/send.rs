@@ -91,7 +91,9 @@ pub async fn send_all(queues: &Queues, queue: &Queue, ctx: &Ctx, outgoing: Vec<O
             Err(error) => results.push(Some(Err(error))),
         }
     }
-    let mut ends = post(queues, queue, &settings, &mut letters).await.into_iter();
+    let ends = post(queues, queue, &settings, &mut letters).await;
+    forget_unsent(queues, &letters, &ends);
+    let mut ends = ends.into_iter();
     let end = |slot: Option<Result<Sent, Error>>| slot.or_else(|| ends.next()).unwrap_or(Err(Error::QueueMissing));
     results.into_iter().map(end).collect()
 }
@@ -218,6 +220,21 @@ async fn upload(queues: &Queues, mut letter: Letter) -> Result<Letter, Error> {
     letter.message.body = Body::Chunks { count: index, bytes: text.len() as u32 };
     letter.row = keys::encode_message(&letter.message);
     Ok(letter)
+}
+
+/// Removes the texts of letters that did not become messages: those that were sent before, and those that were refused.
+fn forget_unsent(queues: &Queues, letters: &[Letter], ends: &[Result<Sent, Error>]) {
+    for (letter, end) in letters.iter().zip(ends) {
+        let Body::Chunks { count, .. } = letter.message.body else { continue };
+        let id = letter.message.id;
+        if end.as_ref().is_ok_and(|sent| sent.id == id) {
+            continue;
+        }
+        let mut batch = Batch::new().delete(keys::UPLOADS, keys::upload_key(id));
+        batch.write.extend((0..count).map(|index| Mutation::Delete(keys::CHUNKS, keys::chunk_key(id, index))));
+        // On its way when this returns. If it is refused, the next start finds the note.
+        drop(queues.store.commit(batch));
+    }
 }
 
 /// Puts letters into a queue, in their order.

@@ -1,5 +1,8 @@
 //! FIFO queues: order and deduplication, over restarts too.
 
+use flint_kit::Doc;
+use flint_queue::keys;
+
 use crate::support::{World, pass};
 
 #[tokio::test(start_paused = true)]
@@ -64,4 +67,32 @@ async fn senders_of_one_id_at_once_are_told_the_same() {
     }
     assert_eq!(ids.len(), 1);
     assert_eq!(world.receive(&url, 10, 30).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_duplicate_leaves_nothing_on_the_disk() {
+    let world = World::new().await;
+    let url = world.queue("q.fifo", &[]).await;
+    let large = "x".repeat(200 << 10);
+    world.send_to(&url, "g", "id", &large).await.expect("sent");
+    let chunks = world.rows(keys::CHUNKS);
+    assert!(chunks > 0);
+    for _ in 0..3 {
+        world.send_to(&url, "g", "id", &large).await.expect("known");
+    }
+    assert_eq!((world.rows(keys::CHUNKS), world.rows(keys::UPLOADS)), (chunks, 0));
+    let entries: Vec<Doc> = (0..3)
+        .map(|n| {
+            let id = if n < 2 { "same".to_owned() } else { "other".to_owned() };
+            let members = [("Id", n.to_string()), ("MessageBody", large.clone()), ("MessageGroupId", "g".to_owned())];
+            let mut members: Vec<_> = members.into_iter().map(|(name, v)| (name.into(), Doc::from(v))).collect();
+            members.push(("MessageDeduplicationId".into(), Doc::from(id)));
+            Doc::Map(members)
+        })
+        .collect();
+    world
+        .call("SendMessageBatch", &[("QueueUrl", Doc::from(url.as_str())), ("Entries", Doc::List(entries))])
+        .await
+        .expect("sent");
+    assert_eq!((world.rows(keys::CHUNKS), world.rows(keys::UPLOADS)), (3 * chunks, 0));
 }
