@@ -9,7 +9,7 @@ use flint_model::{FunctionRef, Place, trace};
 use flint_store::{Batch, CommitError, journal};
 
 use crate::core::{COMMIT_AGAIN, Core};
-use crate::documents::{Answer, Report, dead_letter_attributes, error_message};
+use crate::documents::{Answer, Report, dead_letter_attributes, error_message, for_queue};
 use crate::due::Due;
 use crate::error::Error;
 use crate::keys::{self, EventRecord, OutboxRecord, Purpose};
@@ -221,11 +221,11 @@ impl Fate {
                 request: &self.payload,
                 answer: self.ran.answer.as_ref(),
             };
-            letters.push(self.letter(*purpose, target, report.render()));
+            letters.push(self.letter(*purpose, target, for_queue(report.render())));
         }
         if let Some(target) = &self.destinations.dead_letter {
             let body = if self.payload.is_empty() { Bytes::from_static(b"{}") } else { self.payload.clone() };
-            letters.push(self.letter(Purpose::DeadLetter, target, body));
+            letters.push(self.letter(Purpose::DeadLetter, target, for_queue(body)));
         }
         letters
     }

@@ -132,7 +132,23 @@ pub(crate) fn error_message(condition: Condition, answer: Option<&Answer>) -> St
         other => other.name().to_owned(),
     };
     let message = of_function().or_else(of_platform).filter(|text| !text.is_empty()).unwrap_or_else(by_condition);
-    truncated(message)
+    truncated(message.replace(|c| !is_legal(c), "\u{FFFD}"))
+}
+
+/// Whether a queue's message may hold the character (SQS API reference, `SendMessage`).
+fn is_legal(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// A JSON text as a queue takes it: the two characters that JSON lets stand and a queue does not are escaped.
+pub(crate) fn for_queue(json: Bytes) -> Bytes {
+    let odd = |three: &[u8]| matches!(three, [0xEF, 0xBF, 0xBE | 0xBF]);
+    match std::str::from_utf8(&json) {
+        Ok(text) if json.windows(3).any(odd) => {
+            text.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff").into()
+        }
+        _ => json,
+    }
 }
 
 fn truncated(mut text: String) -> String {
@@ -159,6 +175,18 @@ mod tests {
         assert_eq!(long.len(), 1_024);
         let odd = error_message(Condition::RetriesExhausted, Some(&answer(format!("a{}", "ü".repeat(600)))));
         assert_eq!(odd.len(), 1_023);
+    }
+
+    #[test]
+    fn a_queue_takes_whatever_a_function_says() {
+        let answer =
+            Answer { payload: Some(r#"{"errorMessage":"\u001b[31mno\u0000\n\uffff"}"#.into()), ..Answer::default() };
+        let message = error_message(Condition::RetriesExhausted, Some(&answer));
+        assert_eq!(message, "\u{FFFD}[31mno\u{FFFD}\n\u{FFFD}");
+        let plain = Bytes::from_static(b"{\"a\":\"\xc3\xbc\"}");
+        assert_eq!(for_queue(plain.clone()).as_ptr(), plain.as_ptr(), "what is legal is not copied");
+        let odd = for_queue("{\"a\":\"x\u{ffff}\u{fffe}\u{fffd}\"}".into());
+        assert_eq!(odd, "{\"a\":\"x\\uffff\\ufffe\u{fffd}\"}".as_bytes(), "the same JSON");
     }
 
     #[test]

@@ -257,7 +257,9 @@ fn check_payload(payload: &Bytes) -> Result<(), Error> {
     if payload.is_empty() {
         return Ok(());
     }
-    match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
+    // What is skipped is not looked at by the parser: that a string is text is asked apart.
+    let text = std::str::from_utf8(payload).map_err(|error| Error::BadPayload(error.to_string()))?;
+    match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => Ok(()),
         Err(error) => Err(Error::BadPayload(error.to_string())),
     }
@@ -286,6 +288,10 @@ mod tests {
     fn an_event_is_json() {
         for good in ["", "{}", "null", "\"x\"", "[1,2]", &format!("{}{}", "[".repeat(5_000), "]".repeat(5_000))] {
             assert!(check_payload(&Bytes::copy_from_slice(good.as_bytes())).is_ok(), "{good:.20}");
+        }
+        let no_text: [&[u8]; 2] = [b"\"\xff\"", b"{\"a\":\"\xc3\"}"];
+        for bad in no_text {
+            assert!(check_payload(&Bytes::from_static(bad)).is_err(), "{bad:?}");
         }
         for bad in ["{", "abc", "{}x", "\u{0}", "'a'"] {
             assert!(check_payload(&Bytes::copy_from_slice(bad.as_bytes())).is_err(), "{bad}");
