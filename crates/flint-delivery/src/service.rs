@@ -33,7 +33,7 @@ operations! {
 fn resource(ctx: &Ctx, doc: &Doc) -> String {
     match doc.text_of("UUID") {
         Some(uuid) => flint_model::Arn::new("lambda", &ctx.place, format!("event-source-mapping:{uuid}")).to_string(),
-        None => ops::resource(&ctx.place, doc.text_of("FunctionName")),
+        None => ops::resource(&ctx.place, doc.text_of("FunctionName"), doc.text_of("Qualifier")),
     }
 }
 

@@ -291,6 +291,7 @@ impl Engine {
             function: function.name.clone(),
             version: label(function.version).into(),
             arn: function.arn().into(),
+            role: config.role.as_str().into(),
             runtime: runtime.unwrap_or_else(|| crate::rules::missing_runtime(&config.runtime)),
             handler: config.handler.clone(),
             code: trees.code.path().clone(),
@@ -326,11 +327,10 @@ impl Engine {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             tick.tick().await;
-            let now = self.clock.monotonic();
-            if let Some(cutoff) = now.checked_sub(self.options.idle_timeout) {
-                let gone: Vec<_> = self.pools().iter().flat_map(|pool| pool.reap(cutoff)).collect();
-                close_all(gone).await;
-            }
+            let cutoff = self.clock.monotonic().checked_sub(self.options.idle_timeout);
+            let now = self.clock.now();
+            let gone: Vec<_> = self.pools().iter().flat_map(|pool| pool.reap(cutoff, now)).collect();
+            close_all(gone).await;
             // A pool that nothing else holds is neither in the snapshot nor running anything.
             self.with_pools(|pools| pools.retain(|pool| Arc::strong_count(pool) > 1));
         }

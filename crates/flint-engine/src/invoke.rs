@@ -171,7 +171,7 @@ impl Run {
 
     async fn find_or_make(&self) -> Result<Leased, Error> {
         let pool = &self.runnable.pool;
-        let (found, dead) = pool.take();
+        let (found, dead) = pool.take(self.engine.clock.now());
         for leased in dead {
             tokio::spawn(leased.close());
         }
@@ -184,8 +184,8 @@ impl Run {
         }
         let memory = self.reserve_memory().await?;
         let cause = pool.cause();
-        let environment =
-            self.engine.environments.create(pool.spec.clone()).await.map_err(|e| Error::Sandbox(e.to_string()))?;
+        let made = self.engine.environments.create(pool.spec.clone(), self.call.trace.clone()).await;
+        let environment = made.map_err(|e| Error::Sandbox(e.to_string()))?;
         let mut leased = Leased::new(environment, memory, cause, self.engine.clock.now());
         pool.enrol(&leased);
         leased.environment.init().await;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use flint_base::Timestamp;
+use flint_kit::endpoint::ENVIRONMENT_LIFE;
 use flint_model::{ByteCount, FunctionName, Place};
 use flint_runtime::{ColdStart, Environment, EnvironmentSpec};
 use futures_util::FutureExt;
@@ -125,6 +126,11 @@ impl Leased {
         self.environment.exited().now_or_never().is_none()
     }
 
+    /// Whether its credentials might end before a call does.
+    fn is_old(&self, now: Timestamp) -> bool {
+        now.since(self.card.started) >= ENVIRONMENT_LIFE
+    }
+
     /// Kills the environment and waits until nothing of it is left.
     pub(crate) async fn close(self) {
         self.environment.close().await;
@@ -137,8 +143,8 @@ impl Pool {
         Arc::new(Self { spec: Arc::new(spec), _trees: trees, retired, state: Mutex::default() })
     }
 
-    /// The most recently used idle environment, thawed. Dead ones that it meets are handed back for closing.
-    pub(crate) fn take(&self) -> (Option<Leased>, Vec<Leased>) {
+    /// The most recently used idle environment, thawed. Dead and old ones that it meets are handed back for closing.
+    pub(crate) fn take(&self, now: Timestamp) -> (Option<Leased>, Vec<Leased>) {
         let mut dead = Vec::new();
         loop {
             let popped = lock(&self.state).idle.pop();
@@ -148,7 +154,7 @@ impl Pool {
                 leased.frozen = false;
                 leased.card.frozen.store(false, Ordering::Relaxed);
             }
-            if leased.is_alive() {
+            if leased.is_alive() && !leased.is_old(now) {
                 leased.card.busy.store(true, Ordering::Relaxed);
                 return (Some(leased), dead);
             }
@@ -201,12 +207,12 @@ impl Pool {
         waiting
     }
 
-    /// Takes out what has been idle since before `cutoff`, and what died meanwhile.
-    pub(crate) fn reap(&self, cutoff: Duration) -> Vec<Leased> {
+    /// Takes out what has been idle since before `cutoff`, what died meanwhile, and what is old.
+    pub(crate) fn reap(&self, cutoff: Option<Duration>, now: Timestamp) -> Vec<Leased> {
+        let over = |leased: &Leased| cutoff.is_some_and(|cutoff| leased.idle_since <= cutoff) || leased.is_old(now);
         let mut state = lock(&self.state);
-        let (gone, kept) = std::mem::take(&mut state.idle)
-            .into_iter()
-            .partition(|leased| leased.idle_since <= cutoff || !leased.is_alive());
+        let (gone, kept) =
+            std::mem::take(&mut state.idle).into_iter().partition(|leased| over(leased) || !leased.is_alive());
         state.idle = kept;
         gone
     }

@@ -78,7 +78,7 @@ operations! {
 
 /// The function that a call names, by name or (tag operations) by ARN.
 fn function_arn(ctx: &Ctx, doc: &Doc) -> String {
-    ops::resource(ctx, doc.text_of("FunctionName").or_else(|| doc.text_of("Resource")))
+    ops::resource(ctx, doc.text_of("FunctionName").or_else(|| doc.text_of("Resource")), doc.text_of("Qualifier"))
 }
 
 /// A call starts a chain, or goes on with the one that it says it belongs to.

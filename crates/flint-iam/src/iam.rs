@@ -1,4 +1,4 @@
-//! The `iam` service: roles. They are stored and answered; no call is decided by their policies yet.
+//! The `iam` service: roles. What their policies mean for calls is [`crate::authorizer`]'s.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! The first authorizer: an account's owner and its sessions may do all in the account, anyone else nothing.
+//! The authorizer of `flint dev`: an account's owner and its sessions may do all in the account, anyone else nothing.
 
 use flint_kit::{Authorizer, Ctx, Fault, Principal, Question};
 use flint_model::Arn;
 
-/// Lets the root keys, sessions (of the root and of roles: their policies are not evaluated yet) and Flint itself do
-/// everything in their own account.
+/// Lets the root keys, sessions (of the root and of roles, whose policies it does not look at) and Flint itself do everything in
+/// their own account.
 ///
 /// Both the account that the call is about and the account of the resource's ARN (if it names one) must be the
 /// principal's own. `sts:GetCallerIdentity` needs no permission.
@@ -39,7 +39,7 @@ fn resource_is_of(resource: &str, account: &str) -> bool {
     }
 }
 
-fn denied(principal: &Principal, question: &Question<'_>) -> Fault {
+pub(crate) fn denied(principal: &Principal, question: &Question<'_>) -> Fault {
     let Question { action, resource } = question;
     let message = format!("User: {} is not authorized to perform: {action} on resource: {resource}", principal.arn());
     Fault::client(403, "AccessDeniedException", message)

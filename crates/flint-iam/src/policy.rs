@@ -1,5 +1,5 @@
-//! The form of policy documents. Nothing evaluates them yet; what is malformed is refused all the same, so that a
-//! mistake shows when it is made.
+//! The form of policy documents. What is malformed is refused, so that a mistake shows when it is made; what documents mean is
+//! `evaluate`'s.
 //!
 //! Reference: IAM User Guide, "Grammar of the IAM JSON policy language".
 

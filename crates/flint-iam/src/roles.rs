@@ -154,7 +154,10 @@ impl Roles {
         }
     }
 
-    fn read(&self, account: &AccountId, name: &str) -> Result<(u64, Role), Error> {
+    /// The role and the version of its record.
+    ///
+    /// Errors: [`Error::NoSuchEntity`].
+    pub fn read(&self, account: &AccountId, name: &str) -> Result<(u64, Role), Error> {
         let missing = || Error::NoSuchEntity(format!("The role with name {name} cannot be found."));
         let key = key(account, name);
         let found = self.store.get(ROLES, &key)?.ok_or_else(missing)?;

@@ -2,9 +2,12 @@
 //!
 //! Nothing of a session is stored. The token says whose it is and until when, under an HMAC; the secret is a second HMAC
 //! of the same words. Both keys are derived from the data directory's root secret, so sessions outlive a restart and
-//! end with the key pair. A token shows its holder's account, role and session name to who reads it, and no secret.
+//! end with the key pair. Only of a session that is lent ([`Sessions::lend`]) is something kept, in memory: whether it still is.
+//! A token shows its holder's account, role and session name to who reads it, and no secret.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -28,6 +31,21 @@ const LONGEST: usize = 2048;
 pub struct Sessions {
     token_key: [u8; 32],
     secret_key: [u8; 32],
+    /// The access keys of the sessions that are lent at the moment. None survives the server: nor do the environments.
+    lent: Arc<Mutex<HashSet<String>>>,
+}
+
+/// Keeps a lent session alive; dropped, it ends.
+#[derive(Debug)]
+pub struct Loan {
+    lent: Arc<Mutex<HashSet<String>>>,
+    access_key: String,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        lock(&self.lent).remove(&self.access_key);
+    }
 }
 
 /// Credentials as they are handed out.
@@ -73,15 +91,34 @@ struct Words {
     /// Name, id and session of a role; the account's root without them.
     #[serde(rename = "r", skip_serializing_if = "Option::is_none")]
     role: Option<(String, String, String)>,
+    /// It ends with its [`Loan`].
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    lent: bool,
 }
 
 impl Sessions {
     pub fn new(keys: &KeyRing) -> Self {
-        Self { token_key: keys.derive("session token"), secret_key: keys.derive("session secret") }
+        Self {
+            token_key: keys.derive("session token"),
+            secret_key: keys.derive("session secret"),
+            lent: Arc::default(),
+        }
     }
 
     /// Makes a session of `account` that ends at `expires`.
     pub fn issue(&self, account: &AccountId, holder: Holder, expires: Timestamp) -> Issued {
+        self.make(account, holder, expires, false)
+    }
+
+    /// Makes a session that ends with the [`Loan`], at `expires` at the latest.
+    pub fn lend(&self, account: &AccountId, holder: Holder, expires: Timestamp) -> (Issued, Loan) {
+        let issued = self.make(account, holder, expires, true);
+        lock(&self.lent).insert(issued.access_key_id.clone());
+        let loan = Loan { lent: self.lent.clone(), access_key: issued.access_key_id.clone() };
+        (issued, loan)
+    }
+
+    fn make(&self, account: &AccountId, holder: Holder, expires: Timestamp, lent: bool) -> Issued {
         let access_key_id = format!("ASIA{}", text::<16>(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"));
         let role = match holder {
             Holder::Root => None,
@@ -93,6 +130,7 @@ impl Sessions {
             account: account.clone(),
             expires: expires.as_millis(),
             role,
+            lent,
         };
         let words = serde_json::to_vec(&words).expect("plain texts and numbers always render");
         let mut token = mac(&self.token_key, &words).finalize().into_bytes().to_vec();
@@ -118,12 +156,14 @@ impl Sessions {
         if words.access_key != access_key || words.version != 1 {
             return None;
         }
+        let over = words.lent && !lock(&self.lent).contains(access_key);
+        let expires = if over { Timestamp::from_millis(0) } else { Timestamp::from_millis(words.expires) };
         let (account, access_key) = (words.account, words.access_key);
         let principal = match words.role {
             None => Principal::Root { account, access_key },
             Some((role, role_id, session)) => Principal::AssumedRole { account, access_key, role, role_id, session },
         };
-        Some(Session { principal, secret_access_key, expires: Timestamp::from_millis(words.expires) })
+        Some(Session { principal, secret_access_key, expires })
     }
 
     fn secret(&self, words: &[u8]) -> SecretKey {
@@ -139,6 +179,10 @@ impl fmt::Debug for Sessions {
     }
 }
 
+fn lock(lent: &Mutex<HashSet<String>>) -> MutexGuard<'_, HashSet<String>> {
+    lent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(crate) fn mac(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(message);
@@ -150,7 +194,7 @@ mod tests {
     use super::*;
 
     fn sessions() -> Sessions {
-        Sessions { token_key: [1; 32], secret_key: [2; 32] }
+        Sessions { token_key: [1; 32], secret_key: [2; 32], lent: Arc::default() }
     }
 
     fn account() -> AccountId {
@@ -174,6 +218,22 @@ mod tests {
         assert_ne!(root.secret_access_key, made.secret_access_key);
         let other = Sessions { token_key: [3; 32], ..sessions.clone() };
         assert!(other.open(&made.access_key_id, &made.session_token).is_none());
+    }
+
+    #[test]
+    fn a_lent_session_ends_with_its_loan_and_with_the_server() {
+        let sessions = sessions();
+        let holder = Holder::Role { name: "r".into(), id: "AROAX".into(), session: "f".into() };
+        let (made, loan) = sessions.lend(&account(), holder, Timestamp::from_millis(5));
+        let expires = |sessions: &Sessions| {
+            sessions.open(&made.access_key_id, &made.session_token).expect("known").expires.as_millis()
+        };
+        assert_eq!(expires(&sessions.clone()), 5);
+        let restarted = Sessions { lent: Arc::default(), ..sessions.clone() };
+        assert_eq!(expires(&restarted), 0);
+        drop(loan);
+        assert_eq!(expires(&sessions), 0);
+        assert!(!format!("{made:?}").contains(made.secret_access_key.expose()));
     }
 
     #[test]

@@ -59,8 +59,8 @@ impl Service for Sts {
 }
 
 impl Sts {
-    /// Differs: an account's root may assume its roles, because it is the only user there is; trust policies are stored
-    /// and not evaluated yet.
+    /// Differs: an account's root may assume its roles, because it is the only user there is. Whether a role may assume another
+    /// one is the authorizer's to say.
     fn assume_role(&self, ctx: &Ctx, input: &AssumeRoleInput) -> Result<SessionOutput, Error> {
         let role = self.role(ctx, &input.role_arn)?;
         let seconds = input.duration_seconds.unwrap_or(HOUR.min(role.max_session_s));

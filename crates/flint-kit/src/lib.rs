@@ -4,15 +4,17 @@
 //! Reading order: [`doc`] (documents), [`fault`], [`ctx`] (who calls), [`service`] and [`switchboard`]
 //! (calling an operation), [`body`] and [`events`] (what travels beside a document), [`invoker`] (running a function), [`target`]
 //! and [`source`] (events in motion),
-//! [`logs`] (where output goes), [`vault`] (what must not lie readable).
+//! [`endpoint`] (calls from inside), [`logs`] (where output goes), [`vault`] (what must not lie readable).
 
 pub mod authorizer;
 pub mod body;
 pub mod ctx;
 pub mod dead_letters;
 pub mod doc;
+pub mod endpoint;
 pub mod events;
 pub mod fault;
+mod implied;
 pub mod invoker;
 pub mod links;
 pub mod logs;
@@ -27,6 +29,7 @@ pub use body::Body;
 pub use ctx::{Ctx, Principal};
 pub use dead_letters::DeadLetters;
 pub use doc::{Doc, Key};
+pub use endpoint::{Credentials, Endpoint, Running};
 pub use events::{Event, EventStream};
 pub use fault::{Fault, FaultKind};
 pub use invoker::{AsyncInvoker, FunctionFacts, Invocation, InvokeMode, Invoker, Outcome};

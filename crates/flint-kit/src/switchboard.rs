@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::authorizer::{Authorizer, Question};
+use crate::ctx::Principal;
+use crate::implied;
 use crate::service::{Input, OperationSpec, Output, Service};
 use crate::{Ctx, Fault};
 
@@ -51,6 +53,12 @@ impl Switchboard {
         let (spec, target) = self.operations.get(&(service, operation)).ok_or_else(not_served)?;
         let resource = (spec.resource)(ctx, &input.doc);
         self.authorizer.authorize(ctx, &Question { action: spec.action, resource: &resource })?;
+        // Only who is limited by policies has more to be asked.
+        if matches!(ctx.principal, Principal::AssumedRole { .. }) {
+            for (action, resource) in implied::by(service, operation, &input.doc) {
+                self.authorizer.authorize(ctx, &Question { action, resource: &resource })?;
+            }
+        }
         target.call(ctx, operation, input).await
     }
 }

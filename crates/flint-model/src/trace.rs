@@ -29,6 +29,9 @@ const FUNCTIONS_MAX: usize = 32;
 /// The longest header that is read or handed on, in bytes.
 pub const HEADER_MAX: usize = 1_024;
 
+/// The longest `Parent` and `Sampled` that are kept as such: room enough for theirs, too little to push ours out of a header.
+const FIELD_MAX: usize = 32;
+
 /// The form of the `Lineage` field.
 const FORM: &str = "1";
 
@@ -90,6 +93,22 @@ pub fn merged<'a>(headers: impl IntoIterator<Item = Option<&'a str>>) -> Option<
     Some(trace.text().into())
 }
 
+/// The header of what a function sends while it handles an event with the header `own`; `said` is what the function says.
+///
+/// Root, event and passes are the running event's own, whatever is said: no function can leave its chain or forget its passes. Who says
+/// the same root may name a parent, a sampling decision and other fields, as tracing libraries do.
+pub fn bound(own: &str, said: Option<&str>) -> Arc<str> {
+    let said = said.filter(|said| *said != own).and_then(Trace::parse);
+    let (Some(said), Some(mut trace)) = (said, Trace::parse(own)) else { return own.into() };
+    if said.root != trace.root {
+        return own.into();
+    }
+    trace.parent = said.parent.or(trace.parent);
+    trace.sampled = said.sampled.or(trace.sampled);
+    trace.others = said.others;
+    trace.text().into()
+}
+
 impl Trace {
     /// Reads a header; `None` if it names no root.
     pub fn parse(header: &str) -> Option<Self> {
@@ -109,8 +128,8 @@ impl Trace {
         for field in header.split(';').map(str::trim).filter(|field| !field.is_empty()) {
             match field.split_once('=') {
                 Some(("Root", value)) if root.is_none() => root = Some(read_root(value)?),
-                Some(("Parent", value)) => trace.parent = Some(value.to_owned()),
-                Some(("Sampled", value)) => trace.sampled = Some(value.to_owned()),
+                Some(("Parent", value)) if value.len() <= FIELD_MAX => trace.parent = Some(value.to_owned()),
+                Some(("Sampled", value)) if value.len() <= FIELD_MAX => trace.sampled = Some(value.to_owned()),
                 Some(("Lineage", value)) if lineage.is_none() => lineage = read_lineage(value),
                 _ => {
                     trace.others.push(';');
@@ -381,7 +400,42 @@ mod tests {
         assert_eq!(merged([None, Some(&*two)]), None);
     }
 
+    #[test]
+    fn a_function_stays_in_its_chain() {
+        let first = next_pass(None, &Lineage::root(id(1)), A).header;
+        let own = next_pass(Some(&first), &Lineage::root(id(1)).child(id(2)), B).header;
+        let root = root_text(&id(1));
+        let forged = format!("Root={root};Lineage=1:{}:0", "09".repeat(16));
+        for said in
+            [None, Some(&*own), Some("nonsense"), Some("Root=1-5759e988-bd862e3fe1be46a994272793"), Some(&forged)]
+        {
+            let trace = Trace::parse(&bound(&own, said)).expect("ours");
+            assert_eq!((trace.root, trace.lineage().event, trace.lineage().depth), (id(1), id(2), 1), "{said:?}");
+            assert_eq!((trace.passes(A), trace.passes(B)), (1, 1), "{said:?}");
+        }
+        let crowd: String = (0..32).map(|n| format!(",{n:08x}:99")).collect();
+        let crowd = format!("Root={root};Lineage=1:{}:0{crowd}", "09".repeat(16));
+        assert_eq!(bound(&own, Some(&crowd)), own, "made up passes push none out");
+        let segment = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1;Self=x");
+        let trace = Trace::parse(&bound(&own, Some(&segment))).expect("ours");
+        assert_eq!((trace.parent.as_deref(), trace.sampled.as_deref()), (Some("53995c3f42cd8ad8"), Some("1")));
+        assert_eq!((trace.others.as_str(), trace.passes(A)), (";Self=x", 1));
+    }
+
     proptest! {
+        #[test]
+        fn nothing_that_is_said_leaves_the_chain(parent in "[ -:<-~]{0,900}", others in "[ -~]{0,900}", root in any::<bool>()) {
+            let own = next_pass(None, &Lineage::root(id(1)), A).header;
+            let root = if root { root_text(&id(1)) } else { root_text(&id(2)) };
+            let said = format!("Root={root};Parent={parent};Sampled={parent};{others}");
+            let header = bound(&own, Some(&said));
+            prop_assert!(header.len() <= HEADER_MAX);
+            // And once more through a function, with what the header says by then.
+            let next = next_pass(Some(&header), &Lineage::root(id(1)).child(id(3)), A);
+            prop_assert_eq!(next.passes, 2);
+            prop_assert_eq!(Trace::parse(&next.header).map(|t| (t.root, t.passes(A))), Some((id(1), 2)));
+        }
+
         #[test]
         fn what_is_written_is_legal_and_read_back(
             root in any::<[u8; 16]>(), event in any::<[u8; 16]>(), depth in any::<u32>(), functions in 0..80usize,

@@ -34,7 +34,8 @@ fn main() {
         let catalog = Arc::new(Catalog::discover(&Search::host(homes)));
         let clock = Arc::new(SystemClock::new());
         let options = Options::default();
-        let environments = Environments::new(sandboxes, catalog.clone(), Arc::new(Nowhere), clock.clone(), options);
+        let environments =
+            Environments::new(sandboxes, catalog.clone(), Arc::new(Nowhere), clock.clone(), options, None);
         for identifier in catalog.available() {
             bench(&environments, &catalog, &*clock, &identifier, rounds).await;
         }
@@ -51,6 +52,7 @@ async fn bench(environments: &Environments, catalog: &Catalog, clock: &dyn Clock
         function: "bench".parse().expect("a name"),
         version: "$LATEST".into(),
         arn: "arn:aws:lambda:us-east-1:000000000000:function:bench".into(),
+        role: "arn:aws:iam::000000000000:role/r".into(),
         runtime,
         handler: "app.handler".to_owned(),
         code: Arc::from(dir.path()),
@@ -66,7 +68,7 @@ async fn bench(environments: &Environments, catalog: &Catalog, clock: &dyn Clock
     let mut columns: [Vec<f64>; 6] = Default::default();
     for _ in 0..rounds {
         let began = clock.monotonic();
-        let mut environment = environments.create(spec.clone()).await.expect("a sandbox");
+        let mut environment = environments.create(spec.clone(), None).await.expect("a sandbox");
         if environment.init().await != InitEnd::Ready {
             return;
         }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flint_base::{Clock, Timestamp};
+use flint_kit::Running;
 use tokio::sync::Notify;
 
 use crate::extensions::Extensions;
@@ -113,6 +114,8 @@ struct State {
     reported: Option<Reported>,
     /// The runtime waits for an event, or did and has got one.
     asked: bool,
+    /// The trace header of the event that was offered last; before the first one, of the call that this was made for.
+    trace: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -152,6 +155,12 @@ impl Api {
         Self { telemetry: Some(telemetry), ..self }
     }
 
+    /// What runs before the first event belongs to this chain.
+    pub(crate) fn made_for(self, trace: Option<Arc<str>>) -> Self {
+        self.lock().trace = trace;
+        self
+    }
+
     /// Waits until the runtime asks for its first event (and says when it did) or reports that its init failed.
     pub(crate) async fn ready(&self) -> Result<Duration, Failure> {
         loop {
@@ -185,6 +194,7 @@ impl Api {
         let mut state = self.lock();
         state.reported = None;
         state.flight = None;
+        state.trace.clone_from(&event.trace);
         state.event = Some(event);
         drop(state);
         self.work.notify_one();
@@ -223,6 +233,12 @@ impl Api {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running for Api {
+    fn trace(&self) -> Option<Arc<str>> {
+        self.lock().trace.clone()
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use flint_base::Clock;
-use flint_kit::LogSink;
+use flint_kit::{Endpoint, LogSink};
 use flint_model::ByteCount;
 use flint_sandbox::{RootId, Sandboxes};
 use tokio::sync::OnceCell;
@@ -57,19 +57,24 @@ pub(crate) struct Shared {
     pub(crate) logs: Arc<dyn LogSink>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Options,
+    /// How functions call Flint; none: they can't.
+    pub(crate) endpoint: Option<Arc<dyn Endpoint>>,
     /// Roots that are defined already. A root lives as long as the spawner; there are as many as runtimes in use.
     roots: Mutex<HashMap<RootKey, Arc<OnceCell<Root>>>>,
 }
 
 impl Environments {
+    /// `endpoint` is how functions call Flint; without it they can't. The spawner's options name its port.
     pub fn new(
         sandboxes: Sandboxes,
         catalog: Arc<Catalog>,
         logs: Arc<dyn LogSink>,
         clock: Arc<dyn Clock>,
         options: Options,
+        endpoint: Option<Arc<dyn Endpoint>>,
     ) -> Self {
-        Self { shared: Arc::new(Shared { sandboxes, catalog, logs, clock, options, roots: Mutex::default() }) }
+        let roots = Mutex::default();
+        Self { shared: Arc::new(Shared { sandboxes, catalog, logs, clock, options, endpoint, roots }) }
     }
 
     /// The interpreters that environments may run on.
@@ -86,8 +91,10 @@ impl Environments {
 
     /// Starts a sandbox with the runtime in it. Returns once the process runs; [`Environment::init`] comes next.
     ///
+    /// `cause` is the trace header of the call that waits for it: what the init sends belongs to that call's chain.
+    ///
     /// Errors: [`Error::Sandbox`] where no sandbox could be made, [`Error::Code`] where the code is gone.
-    pub async fn create(&self, spec: Arc<EnvironmentSpec>) -> Result<Environment, Error> {
+    pub async fn create(&self, spec: Arc<EnvironmentSpec>, cause: Option<Arc<str>>) -> Result<Environment, Error> {
         let clock = &self.shared.clock;
         let id = uuid::Uuid::new_v4().simple().to_string();
         let log_stream: Arc<str> = format!("{}[{}]{id}", clock.now().format("%Y/%m/%d/"), spec.version).into();
@@ -113,7 +120,7 @@ impl Environments {
             init_duration: None,
             called: false,
         };
-        let life = environment.start().await?;
+        let life = environment.start(cause).await?;
         environment.cold_start.sandbox = life.took.sandbox;
         environment.cold_start.code = life.took.code;
         environment.life = Some(life);
@@ -312,8 +319,8 @@ impl Environment {
         }
     }
 
-    pub(crate) async fn start(&self) -> Result<Life, Error> {
-        Box::pin(Life::start(&self.shared, &self.spec, &self.log, &self.log_stream)).await
+    pub(crate) async fn start(&self, cause: Option<Arc<str>>) -> Result<Life, Error> {
+        Box::pin(Life::start(&self.shared, &self.spec, &self.log, &self.log_stream, cause)).await
     }
 
     /// The init failed: says so in the log and ends the process.

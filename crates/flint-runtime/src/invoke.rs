@@ -96,7 +96,7 @@ impl Environment {
             // Its slot is given back in the background.
             drop(old);
         }
-        let life = self.start().await.map_err(|e| Ended::NoSandbox(e.to_string()))?;
+        let life = self.start(call.trace.clone()).await.map_err(|e| Ended::NoSandbox(e.to_string()))?;
         self.life = Some(life);
         let life = self.life.as_ref().expect("it was just put there");
         match life.init(call.timeout).await {

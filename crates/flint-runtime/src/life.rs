@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flint_base::Clock;
+use flint_kit::Credentials;
 use flint_model::ByteCount;
 use flint_sandbox::{Exit, Launch, Sandbox};
 use rustix::fs::{Mode, OFlags};
@@ -42,6 +43,10 @@ pub(crate) struct Life {
     cpu: Option<Duration>,
     _server: Task,
     _pump: Task,
+    /// Serves calls from inside.
+    _endpoint: Option<Task>,
+    /// What the process signs them with.
+    _credentials: Option<Credentials>,
 }
 
 /// What starting took.
@@ -88,6 +93,7 @@ impl Life {
         spec: &EnvironmentSpec,
         log: &Arc<Log>,
         log_stream: &str,
+        cause: Option<Arc<str>>,
     ) -> Result<Self, Error> {
         let clock = &shared.clock;
         let began = clock.monotonic();
@@ -101,7 +107,9 @@ impl Life {
             argv.splice(0..0, bootstrap::starter());
         }
         let mut launch = Launch::new(root.id, argv, ByteCount::from_mib(u64::from(spec.memory_mb)));
-        launch.env = variables::inside(spec, log_stream);
+        let endpoint = shared.endpoint.as_deref();
+        let access = endpoint.map(|e| (e.url(), e.admit(&spec.place, &spec.function, &spec.role)));
+        launch.env = variables::inside(spec, log_stream, access.as_ref().map(|(url, keys)| (*url, keys)));
         launch.code = Some(Arc::new(code));
         if let Some(layers) = &spec.layers {
             launch.layers.push(Arc::new(open_code(layers)?));
@@ -121,10 +129,12 @@ impl Life {
             account: spec.place.account.to_string(),
         };
         log.telemetry.begin(sandbox.reach(), !external.is_empty());
-        let api = Api::new(clock.clone(), Extensions::new(facts, external)).with_telemetry(log.telemetry.clone());
-        let api = Arc::new(api);
+        let api = Api::new(clock.clone(), Extensions::new(facts, external));
+        let api = Arc::new(api.with_telemetry(log.telemetry.clone()).made_for(cause));
         let pipes = Arc::new(Pipes::new(output));
         let server = tokio::spawn(api::serve(api.clone(), listener));
+        let calls = endpoint.zip(sandbox.take_endpoint());
+        let calls = calls.map(|(endpoint, listener)| Task(tokio::spawn(endpoint.serve(listener, api.clone()))));
         let pump = tokio::spawn({
             let (log, pipes) = (log.clone(), pipes.clone());
             async move { log.pump(&pipes).await }
@@ -132,7 +142,8 @@ impl Life {
         let took = Took { sandbox: since.saturating_sub(opened), code: opened.saturating_sub(began) };
         let cpu = shared.options.cpu_quota.then(|| Duration::from_secs(spec.memory_mb.into()) / MB_FOR_ONE_CPU);
         let (clock, _server, _pump) = (clock.clone(), Task(server), Task(pump));
-        Ok(Self { sandbox, api, pipes, clock, since, took, cpu, _server, _pump })
+        let (_endpoint, _credentials) = (calls, access.map(|(_, credentials)| credentials));
+        Ok(Self { sandbox, api, pipes, clock, since, took, cpu, _server, _pump, _endpoint, _credentials })
     }
 
     pub(crate) fn pid(&self) -> u32 {

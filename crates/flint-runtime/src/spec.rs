@@ -65,6 +65,8 @@ pub struct EnvironmentSpec {
     pub version: Arc<str>,
     /// The function's ARN as the function sees it when a call names no other.
     pub arn: Arc<str>,
+    /// The ARN of the function's role.
+    pub role: Arc<str>,
     pub runtime: Resolved,
     /// As configured: `pkg/module.function` for Python, anything for a custom runtime.
     pub handler: String,

@@ -1,11 +1,12 @@
 //! The environment variables that a function finds.
 //!
 //! Reference: Lambda Developer Guide, "Working with Lambda environment variables" (defined runtime environment
-//! variables). `AWS_XRAY_DAEMON_ADDRESS` is left out as there is no daemon, and the credentials (`AWS_ACCESS_KEY_ID`,
-//! `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`) as there are none yet.
+//! variables). `AWS_XRAY_DAEMON_ADDRESS` is left out as there is no daemon. `AWS_ENDPOINT_URL` (AWS SDKs and Tools Reference Guide,
+//! "Service-specific endpoints") is ours: it leads the SDKs to Flint. A function may set it otherwise; the credentials it can't.
 
 use std::ffi::OsString;
 
+use flint_kit::Credentials;
 use flint_sandbox::{CODE_DIR, RUNTIME_API};
 
 use crate::catalog::Kind;
@@ -14,9 +15,14 @@ use crate::spec::{EnvironmentSpec, LogFormat};
 /// Where the bootstraps lie inside.
 pub(crate) const RUNTIME_DIR: &str = "/var/runtime";
 
-/// The platform's variables, then the function's own, which win where a name may be set by both.
-pub(crate) fn inside(spec: &EnvironmentSpec, log_stream: &str) -> Vec<(OsString, OsString)> {
-    let mut variables: Vec<(OsString, OsString)> = Vec::with_capacity(24 + spec.variables.len());
+/// The platform's variables, then the function's own, which win where a name may be set by both. `access` is Flint's address and
+/// what calls are signed with.
+pub(crate) fn inside(
+    spec: &EnvironmentSpec,
+    log_stream: &str,
+    access: Option<(&str, &Credentials)>,
+) -> Vec<(OsString, OsString)> {
+    let mut variables: Vec<(OsString, OsString)> = Vec::with_capacity(28 + spec.variables.len());
     let mut set = |name: &str, value: String| {
         variables.retain(|(known, _)| known != name);
         variables.push((name.into(), value.into()));
@@ -25,6 +31,12 @@ pub(crate) fn inside(spec: &EnvironmentSpec, log_stream: &str) -> Vec<(OsString,
     set("_HANDLER", spec.handler.clone());
     set("AWS_REGION", spec.place.region.to_string());
     set("AWS_DEFAULT_REGION", spec.place.region.to_string());
+    if let Some((url, credentials)) = access {
+        set("AWS_ENDPOINT_URL", url.to_owned());
+        set("AWS_ACCESS_KEY_ID", credentials.access_key_id.clone());
+        set("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key.clone());
+        set("AWS_SESSION_TOKEN", credentials.session_token.clone());
+    }
     set("AWS_LAMBDA_FUNCTION_NAME", spec.function.to_string());
     set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", spec.memory_mb.to_string());
     set("AWS_LAMBDA_FUNCTION_VERSION", spec.version.to_string());

@@ -44,6 +44,9 @@ pub struct Options {
     pub image_dir: Option<PathBuf>,
     /// Whether [`crate::Sandbox::limit_cpu`] is wanted; it costs a descriptor for each sandbox.
     pub cpu_quota: bool,
+    /// The port on a sandbox's loopback, beside [`RUNTIME_API`]'s, where a second listener is made; none for no such listener.
+    /// 1024..=65,535.
+    pub endpoint_port: Option<u16>,
     /// This process is not root: sandboxes run as its own user, in user namespaces, with the limits that a user may set.
     pub rootless: bool,
     /// Nothing is done by halves: where a wall or a limit can't be had there is no sandbox.
@@ -62,6 +65,7 @@ impl Options {
             idle_slots: 4,
             image_dir: None,
             cpu_quota: false,
+            endpoint_port: None,
             rootless: false,
             strict: false,
         }

@@ -326,9 +326,11 @@ pub enum SlotFile {
     Cpu = 7,
     /// `cpu.cfs_quota_us` (version 1) or `cpu.max` (version 2), where the options ask for it.
     CpuQuota = 8,
+    /// The second listener, where the options ask for it.
+    Endpoint = 9,
 }
 
-pub const SLOT_FILES: usize = 9;
+pub const SLOT_FILES: usize = 10;
 
 /// Which of the two forms the files of a slot have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

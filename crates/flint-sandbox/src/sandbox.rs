@@ -4,6 +4,7 @@
 //! goes through the spawner (except the kill on hosts without a version 2 tree).
 
 use std::io;
+use std::net::TcpListener;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -192,6 +193,7 @@ pub struct Sandbox {
     /// None only inside `gone` and `drop`.
     inner: Option<Arc<Inner>>,
     listener: Option<RuntimeListener>,
+    endpoint: Option<TcpListener>,
     output: Option<(pipe::Receiver, pipe::Receiver)>,
 }
 
@@ -202,6 +204,7 @@ pub(crate) struct Started {
     pub slot: u32,
     pub files: SlotFiles,
     pub listener: Option<OwnedFd>,
+    pub endpoint: Option<OwnedFd>,
     pub pidfd: OwnedFd,
     pub commands: mpsc::Sender<Command>,
     pub shared: Arc<Shared>,
@@ -239,7 +242,7 @@ impl Sandbox {
         if let Some(allowed) = started.allowed.filter(|_| inner.files.oom.is_none()) {
             tokio::spawn(watchdog::watch(Arc::downgrade(&inner), allowed));
         }
-        Ok(Self { inner: Some(inner), listener, output })
+        Ok(Self { inner: Some(inner), listener, endpoint: started.endpoint.map(Into::into), output })
     }
 
     /// Follows the status pipe until the main process has ended. `began_ns` is when the spawner took up the request.
@@ -276,6 +279,11 @@ impl Sandbox {
     /// The listener at 127.0.0.1:9001 inside; once.
     pub fn take_listener(&mut self) -> Option<RuntimeListener> {
         self.listener.take()
+    }
+
+    /// The listener at [`crate::Options::endpoint_port`] inside, non-blocking; once.
+    pub fn take_endpoint(&mut self) -> Option<TcpListener> {
+        self.endpoint.take()
     }
 
     /// Standard output and standard error; once. End of file comes when the last process that holds them is gone.
@@ -362,6 +370,7 @@ impl Sandbox {
     pub async fn gone(mut self) {
         // They hold the network namespace and the pipes.
         self.listener = None;
+        self.endpoint = None;
         self.output = None;
         if let Some(inner) = self.inner.take() {
             inner.retire().await;

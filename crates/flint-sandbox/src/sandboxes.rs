@@ -306,6 +306,7 @@ fn fits(message: Message, what: &str) -> Result<Message, Error> {
 struct Ready {
     slot: u32,
     listener: Option<OwnedFd>,
+    endpoint: Option<OwnedFd>,
     files: SlotFiles,
 }
 
@@ -580,6 +581,7 @@ impl Driver {
             slot: ready.slot,
             files: ready.files,
             listener: if unpack { None } else { ready.listener },
+            endpoint: if unpack { None } else { ready.endpoint },
             pidfd,
             commands: self.commands.upgrade().ok_or(Error::SpawnerGone)?,
             shared: Arc::clone(&self.shared),
@@ -610,6 +612,7 @@ fn sort_files(slot: u32, mask: u32, form: SlotForm, given: Vec<OwnedFd>) -> Read
     Ready {
         slot,
         listener: take(message::SlotFile::Listener),
+        endpoint: take(message::SlotFile::Endpoint),
         files: SlotFiles {
             form,
             freeze: take(message::SlotFile::Freeze),

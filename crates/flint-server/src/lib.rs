@@ -2,7 +2,7 @@
 //!
 //! Only this room binds the host's sockets, drops privileges and puts the other rooms together. Reading order:
 //! [`options`], [`run`] (the life of the process), `data` (the data directory), `privilege`, `services` (the one list
-//! of services), `operator` and `events` (Flint's own API), `load` (how busy the processors are), [`backup`].
+//! of services), `operator` and `events` (Flint's own API), `inside` (calls from environments), `load` (how busy the processors are), [`backup`].
 
 pub mod backup;
 mod data;
@@ -10,6 +10,7 @@ mod error;
 mod events;
 pub mod holder;
 pub mod host;
+mod inside;
 mod keys;
 mod load;
 mod operator;

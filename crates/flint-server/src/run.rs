@@ -9,7 +9,7 @@ use std::time::Duration;
 use flint_base::{Clock, SystemClock};
 use flint_delivery::{Bounds, Delivery};
 use flint_engine::{Engine, Parts};
-use flint_iam::{KeyRing, KeyVault, MasterKey, Sessions};
+use flint_iam::{KeyRing, KeyVault, MasterKey, Residents, Sessions};
 use flint_kit::Service;
 use flint_observe::Observe;
 use flint_queue::Queues;
@@ -26,6 +26,7 @@ use crate::backup::Stage;
 use crate::data::{self, DataDir};
 use crate::error::Error;
 use crate::events::{self, Events};
+use crate::inside::{self, Inside};
 use crate::keys::AllKeys;
 use crate::operator::Operator;
 use crate::options::{DEFAULT_USER, Mode, Options};
@@ -78,6 +79,7 @@ fn prepare(options: Options) -> Result<Prepared, Error> {
         uid_base: options.uid_base,
         image_dir: Some(data.path.clone()),
         cpu_quota: options.parity,
+        endpoint_port: Some(inside::port(listener.local_addr()?)),
         strict: options.multi_tenant,
         ..if host.root {
             flint_sandbox::Options::new(data.id()?, user, user)
@@ -141,6 +143,8 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     let links = SignedLinks::new(ring.derive("links"));
     let sessions = Sessions::new(&ring);
     let keys = AllKeys { ring, sessions: sessions.clone() };
+    let residents = Residents::new(store.clone(), sessions.clone(), clock.clone());
+    let inside = Inside::new(inside::port(listener.local_addr()?), residents);
     let blobs = Blobs::open(dir)?;
     let stage = Arc::new(Stage::open(log_store.clone(), blobs.clone())?);
     let observe = Observe::open(dir, clock.clone(), flint_observe::Options::default())?;
@@ -152,6 +156,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         observe.sink(),
         clock.clone(),
         flint_runtime::Options { cpu_quota: options.parity, ..flint_runtime::Options::default() },
+        Some(inside.clone()),
     );
     let parts = Parts {
         store: store.clone(),
@@ -204,10 +209,11 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
     };
     let sweeping = tokio::spawn(events::sweeper::run(store.clone(), clock.clone()));
     let own: [Arc<dyn Service>; 2] = [Arc::new(operator), events::service(events)?];
-    let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, sessions, own);
+    let access = services::Access { sessions, authorizer: services::authorizer(options.mode, &store) };
+    let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, access, own);
     let address = listener.local_addr()?;
     let health = services::health(&switchboard);
-    let front = Front::new(FrontOptions {
+    let front_options = FrontOptions {
         switchboard,
         gate: gate(&options, keys),
         region: options.place.region.clone(),
@@ -215,7 +221,9 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         health,
         downloads: Some(Downloads { links, open: Arc::new(move |sha256| open_blob(&blobs, sha256)) }),
         limits: Limits { drain: DRAIN, ..Limits::default() },
-    });
+    };
+    inside.open(front_options.clone());
+    let front = Front::new(front_options);
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let serving = tokio::spawn(async move {

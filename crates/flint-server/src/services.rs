@@ -4,11 +4,19 @@ use std::sync::Arc;
 
 use flint_delivery::Delivery;
 use flint_engine::Engine;
-use flint_iam::{OwnerAuthorizer, Sessions};
-use flint_kit::{Doc, Service, Switchboard};
+use flint_iam::{OwnerAuthorizer, PolicyAuthorizer, Sessions};
+use flint_kit::{Authorizer, Doc, Service, Switchboard};
 use flint_observe::Observe;
 use flint_queue::Queues;
 use flint_store::Store;
+
+use crate::options::Mode;
+
+/// What decides who may call.
+pub(crate) struct Access {
+    pub sessions: Sessions,
+    pub authorizer: Arc<dyn Authorizer>,
+}
 
 /// Everything that can be called; `own` are Flint's own operations. A new service is one line here.
 pub(crate) fn switchboard(
@@ -17,7 +25,7 @@ pub(crate) fn switchboard(
     queues: &Arc<Queues>,
     observe: &Arc<Observe>,
     store: &Arc<dyn Store>,
-    sessions: Sessions,
+    access: Access,
     own: [Arc<dyn Service>; 2],
 ) -> Arc<Switchboard> {
     let services: Vec<Arc<dyn Service>> = vec![
@@ -27,10 +35,18 @@ pub(crate) fn switchboard(
         observe.service(),
         flint_bus::service(),
         flint_iam::iam::service(store.clone()),
-        flint_iam::sts::service(store.clone(), sessions),
+        flint_iam::sts::service(store.clone(), access.sessions),
     ];
     let services = services.into_iter().chain(own).collect();
-    Arc::new(Switchboard::new(Arc::new(OwnerAuthorizer), services))
+    Arc::new(Switchboard::new(access.authorizer, services))
+}
+
+/// Who decides what a caller may do. A developer's functions may do all in their account, as the developer may.
+pub(crate) fn authorizer(mode: Mode, store: &Arc<dyn Store>) -> Arc<dyn Authorizer> {
+    match mode {
+        Mode::Up => Arc::new(PolicyAuthorizer::new(store.clone())),
+        Mode::Dev => Arc::new(OwnerAuthorizer),
+    }
 }
 
 /// What `GET /_flint/health` answers: it serves, which version, and which services.

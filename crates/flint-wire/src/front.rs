@@ -9,6 +9,7 @@ mod frames;
 mod guarded;
 mod heads;
 mod health;
+mod inside;
 mod options;
 mod request;
 mod roll;

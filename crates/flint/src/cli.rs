@@ -61,6 +61,7 @@ Example:
 
     /// Serve the functions of folders on this machine: server, deploy on save, logs
     #[command(after_help = "The server accepts any credentials, on loopback only, and ends with this command.
+Functions may call all that it serves and do everything in the account; `flint up` looks at their roles.
 Standard output gets `ready URL`, then the functions' logs. What is saved is deployed at once.
 A folder holds one function, or several: in sub-folders, in [functions.NAME] tables of its
 flint.toml, or in a template.yaml (functions with plain values; the rest is refused by name).

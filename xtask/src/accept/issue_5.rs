@@ -131,16 +131,29 @@ pub const LINES: &[Line] = &[
     Line {
         number: "6",
         text: "fn -> queue -> fn stops at 16 with its lineage shown; a three-hop chain is one trace",
-        checks: &[Check {
-            name: "lineage",
-            run: Scenarios(&["test_lineage.py"]),
-            limit_s: 600,
-            bounds: &[
-                Bound::AtLeast("queue_loop_passes", 16.0),
-                Bound::AtMost("queue_loop_passes", 16.0),
-                Bound::AtMost("three_hops_traces", 1.0),
-            ],
-        }],
+        checks: &[
+            Check {
+                name: "lineage",
+                run: Scenarios(&["test_lineage.py"]),
+                limit_s: 600,
+                bounds: &[
+                    Bound::AtLeast("queue_loop_passes", 16.0),
+                    Bound::AtMost("queue_loop_passes", 16.0),
+                    Bound::AtMost("three_hops_traces", 1.0),
+                ],
+            },
+            Check {
+                name: "lineage from inside, by stock SDKs",
+                run: Scenarios(&["test_from_inside.py"]),
+                limit_s: 600,
+                bounds: &[
+                    Bound::AtLeast("inside_loop_passes", 16.0),
+                    Bound::AtMost("inside_loop_passes", 16.0),
+                    Bound::AtLeast("inside_chain_traces", 1.0),
+                    Bound::AtMost("inside_chain_traces", 1.0),
+                ],
+            },
+        ],
     },
     Line {
         number: "7",

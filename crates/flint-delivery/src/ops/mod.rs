@@ -23,12 +23,11 @@ pub(crate) fn function_ref(name: &str, qualifier: Option<&str>) -> Result<Functi
     Ok(function)
 }
 
-/// The ARN of a function as it was named, for the authorizer.
-pub(crate) fn resource(place: &Place, name: Option<&str>) -> String {
-    match name.and_then(|name| name.parse::<FunctionRef>().ok()) {
-        Some(function) => function.name.arn(place).to_string(),
-        None => "*".to_owned(),
-    }
+/// The ARN of a function, version or alias as it was named, for the authorizer.
+pub(crate) fn resource(place: &Place, name: Option<&str>, qualifier: Option<&str>) -> String {
+    let Some(Ok(function)) = name.map(|name| function_ref(name, qualifier)) else { return "*".to_owned() };
+    let arn = function.name.arn(place);
+    function.qualifier.map_or_else(|| arn.to_string(), |qualifier| format!("{arn}:{qualifier}"))
 }
 
 /// Refuses a destination that we can't bring anything to. `member` is its path in the request.

@@ -47,12 +47,11 @@ pub(crate) fn revision() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// The function's ARN that a call is about, for the authorizer. `*` if the call names none that could exist.
-pub(crate) fn resource(ctx: &Ctx, name: Option<&str>) -> String {
-    match name.and_then(|name| name.parse::<FunctionRef>().ok()) {
-        Some(function) => function.name.arn(&ctx.place).to_string(),
-        None => "*".to_owned(),
-    }
+/// The ARN that a call is about, for the authorizer: of a version or alias if it names one. `*` if it names none that could exist.
+pub(crate) fn resource(ctx: &Ctx, name: Option<&str>, qualifier: Option<&str>) -> String {
+    let Some(Ok(function)) = name.map(|name| function_ref(name, qualifier)) else { return "*".to_owned() };
+    let arn = function.name.arn(&ctx.place);
+    function.qualifier.map_or_else(|| arn.to_string(), |qualifier| format!("{arn}:{qualifier}"))
 }
 
 #[cfg(test)]

@@ -51,8 +51,8 @@ pub(crate) async fn delete_role_policy(roles: &Roles, ctx: &Ctx, input: RoleInpu
     roles.change(ctx.principal.account(), &input.role_name, change).await.map(drop)
 }
 
-/// Differs: the managed policies of the reference are taken by the form of their ARN alone, because nothing evaluates
-/// them yet; policies of an account do not exist here.
+/// Differs: the managed policies of the reference are taken by the form of their ARN alone, and those that are not known here allow
+/// nothing; policies of an account do not exist here.
 pub(crate) async fn attach_role_policy(roles: &Roles, ctx: &Ctx, input: RoleInput) -> Result<(), Error> {
     let arn = input.policy_arn.unwrap_or_default();
     let parsed = parse(&arn)?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use flint_base::{RequestId, Timestamp};
-use flint_iam::{KeyRing, OwnerAuthorizer, Sessions};
-use flint_kit::{Ctx, Doc, Fault, Input, Principal, Switchboard};
+use flint_iam::{KeyRing, OwnerAuthorizer, PolicyAuthorizer, Sessions};
+use flint_kit::{Authorizer, Ctx, Doc, Fault, Input, Principal, Switchboard};
 use flint_model::{AccountId, Place};
 use flint_store::{MemoryStore, Store};
 
@@ -30,11 +30,22 @@ pub fn map(members: &[(&'static str, &str)]) -> Doc {
 }
 
 impl World {
+    /// Nobody looks at policies.
     pub fn new() -> Self {
+        Self::judged_by(|_| Arc::new(OwnerAuthorizer))
+    }
+
+    /// Policies are looked at.
+    pub fn with_policies() -> Self {
+        Self::judged_by(|store| Arc::new(PolicyAuthorizer::new(store)))
+    }
+
+    fn judged_by(authorizer: impl Fn(Arc<dyn Store>) -> Arc<dyn Authorizer>) -> Self {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let authorizer = authorizer(store.clone());
         let sessions = Sessions::new(&KeyRing::default());
         let services = vec![flint_iam::iam::service(store.clone()), flint_iam::sts::service(store, sessions.clone())];
-        Self { board: Switchboard::new(Arc::new(OwnerAuthorizer), services), sessions }
+        Self { board: Switchboard::new(authorizer, services), sessions }
     }
 
     pub async fn call_as(&self, who: Principal, service: &str, operation: &str, doc: Doc) -> Result<Doc, Fault> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flint_base::{EventId, Timestamp};
 use flint_kit::Ctx;
-use flint_model::Lineage;
+use flint_model::{Lineage, trace};
 use flint_store::journal::{Entry, Kind};
 use flint_store::{Batch, Mutation, Pending};
 use sha2::{Digest, Sha256};
@@ -122,7 +122,11 @@ fn prepare(
         attributes,
         group,
         deduplication,
-        trace: trace.or_else(|| ctx.trace.clone()),
+        // A call that belongs to a chain sends messages of that chain, whatever it writes on them.
+        trace: match &ctx.trace {
+            Some(own) if ctx.lineage.is_some() => Some(trace::bound(own, trace.as_deref())),
+            own => trace.or_else(|| own.clone()),
+        },
         origin: None,
         body: Body::Inline(Bytes::from(body)),
     };

@@ -110,6 +110,7 @@ impl World {
             sink.clone(),
             Arc::new(SystemClock::new()),
             Options::default(),
+            None,
         );
         Self { sandboxes, environments, python, catalog, sink }
     }
@@ -150,6 +151,7 @@ impl Function {
             function: "f".parse().unwrap(),
             version: "$LATEST".into(),
             arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+            role: "arn:aws:iam::000000000000:role/r".into(),
             runtime,
             handler: "app.handler".to_owned(),
             code: Arc::from(dir.path()),
@@ -181,7 +183,7 @@ impl Function {
     }
 
     pub async fn create(&self, world: &World) -> Environment {
-        world.environments.create(Arc::new(self.spec.clone())).await.expect("a sandbox")
+        world.environments.create(Arc::new(self.spec.clone()), None).await.expect("a sandbox")
     }
 }
 

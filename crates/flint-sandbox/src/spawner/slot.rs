@@ -1,4 +1,4 @@
-//! Slots: what one sandbox lives in. A host id, a network namespace with its listener, a directory in every cgroup
+//! Slots: what one sandbox lives in. A host id, a network namespace with its listeners, a directory in every cgroup
 //! hierarchy.
 //!
 //! A slot serves one sandbox and is then taken down: nothing of a tenant can stay behind in it. They are made and taken
@@ -87,10 +87,8 @@ impl Slot {
 }
 
 pub struct Slots {
-    rootless: bool,
     count: u32,
-    /// Their CPU quota can be set.
-    cpu_quota: bool,
+    wanted: Wanted,
     live: BTreeMap<u32, Slot>,
     /// Indices that were used and are free again; the one that rested longest comes first.
     free: VecDeque<u32>,
@@ -102,9 +100,12 @@ pub struct Slots {
 impl Slots {
     pub fn new(options: &Options) -> Self {
         Self {
-            rootless: options.rootless,
             count: options.uid_count,
-            cpu_quota: options.cpu_quota,
+            wanted: Wanted {
+                cpu_quota: options.cpu_quota,
+                rootless: options.rootless,
+                endpoint_port: options.endpoint_port,
+            },
             live: BTreeMap::new(),
             free: VecDeque::new(),
             next: 0,
@@ -129,7 +130,7 @@ impl Slots {
                 None => return Ok((Reply::Full, Vec::new())),
             }
         };
-        match make(index, tops, host_net, Wanted { cpu_quota: self.cpu_quota, rootless: self.rootless }) {
+        match make(index, tops, host_net, self.wanted) {
             Ok((mut slot, mask, form, files)) => {
                 slot.tmp = images.and_then(Images::usual);
                 self.live.insert(index, slot);
@@ -241,16 +242,18 @@ type Made = (Slot, u32, SlotForm, Vec<OwnedFd>);
 /// How slots are here.
 #[derive(Clone, Copy)]
 struct Wanted {
+    /// Their CPU quota can be set.
     cpu_quota: bool,
     rootless: bool,
+    endpoint_port: Option<u16>,
 }
 
 fn make(index: u32, tops: &Tops, host_net: RawFd, wanted: Wanted) -> Result<Made, Failure> {
-    let Wanted { cpu_quota, rootless } = wanted;
+    let Wanted { cpu_quota, rootless, endpoint_port } = wanted;
     let name = CString::new(format!("s{index}")).expect("digits hold no NUL");
-    let (net, listener) = make_network(host_net).at(Stage::Network)?;
+    let Network { net, listener, endpoint } = make_network(host_net, endpoint_port).at(Stage::Network)?;
     let group = tops.create_group(&name).at(Stage::Cgroup)?;
-    match open_files(&group, listener, cpu_quota) {
+    match open_files(&group, listener, endpoint, cpu_quota) {
         Ok((mask, mut form, files)) => {
             form.signals = rootless;
             let tasks = group.open_tasks();
@@ -272,17 +275,34 @@ fn make(index: u32, tops: &Tops, host_net: RawFd, wanted: Wanted) -> Result<Made
     }
 }
 
-/// A network namespace with loopback up and the Runtime API's listener bound in it.
-fn make_network(host_net: RawFd) -> io::Result<(OwnedFd, OwnedFd)> {
+/// A network namespace with loopback up, the Runtime API's listener bound in it, and the endpoint's if one is wanted.
+fn make_network(host_net: RawFd, endpoint_port: Option<u16>) -> io::Result<Network> {
     process::unshare(libc::CLONE_NEWNET)?;
-    let made = socket::loopback_up()
-        .and_then(|()| socket::listen_loopback(RUNTIME_API.port(), BACKLOG))
-        .and_then(|listener| Ok((fds::open(c"/proc/self/ns/net", libc::O_RDONLY)?, listener)));
+    let make = || {
+        socket::loopback_up()?;
+        Ok(Network {
+            listener: socket::listen_loopback(RUNTIME_API.port(), BACKLOG)?,
+            endpoint: endpoint_port.map(|port| socket::listen_loopback(port, BACKLOG)).transpose()?,
+            net: fds::open(c"/proc/self/ns/net", libc::O_RDONLY)?,
+        })
+    };
+    let made = make();
     process::set_ns(host_net, libc::CLONE_NEWNET)?;
     made
 }
 
-fn open_files(group: &Group, listener: OwnedFd, cpu_quota: bool) -> io::Result<(u32, SlotForm, Vec<OwnedFd>)> {
+struct Network {
+    net: OwnedFd,
+    listener: OwnedFd,
+    endpoint: Option<OwnedFd>,
+}
+
+fn open_files(
+    group: &Group,
+    listener: OwnedFd,
+    endpoint: Option<OwnedFd>,
+    cpu_quota: bool,
+) -> io::Result<(u32, SlotForm, Vec<OwnedFd>)> {
     let unified = group.dir(Roles::UNIFIED).is_some();
     let freeze_home = if unified { Roles::UNIFIED } else { Roles::FREEZER };
     let cpu_stat = group.dir(Roles::CPUACCT).is_none();
@@ -306,6 +326,7 @@ fn open_files(group: &Group, listener: OwnedFd, cpu_quota: bool) -> io::Result<(
         (SlotFile::OomEvent, oom_event),
         (SlotFile::Cpu, cpu),
         (SlotFile::CpuQuota, if cpu_quota { group.open_quota() } else { None }),
+        (SlotFile::Endpoint, endpoint),
     ];
     let mut mask = 0;
     let mut out = Vec::with_capacity(SLOT_FILES);
@@ -336,9 +357,10 @@ mod tests {
     fn the_server_gets_the_files_of_version_2() {
         let fake = Fake::new();
         let (group, _) = fake.group("s0");
-        let (mask, form, files) = open_files(&group, fds::event_fd().unwrap(), true).unwrap();
-        use SlotFile::{Cpu, CpuQuota, Freeze, Kill, Listener, MemoryPeak, MemoryUsage, Oom};
-        let all = [Listener, Freeze, Kill, MemoryUsage, MemoryPeak, Oom, Cpu, CpuQuota];
+        let (mask, form, files) =
+            open_files(&group, fds::event_fd().unwrap(), Some(fds::event_fd().unwrap()), true).unwrap();
+        use SlotFile::{Cpu, CpuQuota, Endpoint, Freeze, Kill, Listener, MemoryPeak, MemoryUsage, Oom};
+        let all = [Listener, Freeze, Kill, MemoryUsage, MemoryPeak, Oom, Cpu, CpuQuota, Endpoint];
         // No eventfd tells of a kill for memory: the kernel kills the group.
         assert_eq!(mask, all.iter().fold(0, |mask, file| mask | 1 << *file as u8));
         assert_eq!(files.len(), all.len());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flint_base::{RequestId, Timestamp};
-use flint_kit::{Ctx, Fault, Input, Output, Switchboard};
+use flint_kit::{Ctx, Fault, Input, Output, Running, Switchboard};
 use flint_model::{Place, Trace, trace};
 use http::Request;
 use http::request::Parts;
@@ -30,6 +30,25 @@ const STRANGERS_BODY: u64 = 64 << 10;
 /// Larger bodies are parsed on a thread of their own.
 const INLINE_BODY: usize = 256 << 10;
 
+/// Where a request came in.
+#[derive(Debug)]
+pub(super) struct Door {
+    /// The listener's own.
+    pub(super) port: u16,
+    /// What runs in the execution environment that it belongs to; none: it came from outside.
+    pub(super) inside: Option<Arc<dyn Running>>,
+}
+
+impl Door {
+    /// The trace header of a call that says `said`: in an environment the running event decides, not the function.
+    fn trace(&self, said: Option<&str>) -> Option<Arc<str>> {
+        match self.inside.as_ref().and_then(|inside| inside.trace()) {
+            Some(own) => Some(trace::bound(&own, said)),
+            None => said.map(Arc::from),
+        }
+    }
+}
+
 /// A fault and the words to tell it in.
 struct Refused {
     protocol: Protocol,
@@ -45,11 +64,11 @@ struct Way<'a> {
     visit: &'a mut Visit,
 }
 
-/// Answers one request. `port` is the listener's own; `visit` is told when all of the request has come.
+/// Answers one request that came through `door`; `visit` is told when all of the request has come.
 pub(super) async fn answer<B>(
     options: &FrontOptions,
     budget: &Arc<Budget>,
-    port: u16,
+    door: &Door,
     request: Request<B>,
     visit: &mut Visit,
 ) -> Answer
@@ -61,7 +80,7 @@ where
     let (head, body) = request.into_parts();
     let what = (head.method.as_str().to_owned(), head.uri.path().to_owned());
     let mut way = Way { id, what, visit };
-    let answer = match serve(options, budget, port, &head, body, &mut way).await {
+    let answer = match serve(options, budget, door, &head, body, &mut way).await {
         Ok(answer) => answer,
         Err(refused) => {
             log_source(&refused.fault, id);
@@ -80,7 +99,7 @@ where
 async fn serve<B>(
     options: &FrontOptions,
     budget: &Arc<Budget>,
-    port: u16,
+    door: &Door,
     head: &Parts,
     body: B,
     way: &mut Way<'_>,
@@ -97,7 +116,7 @@ where
     bounded(head, &options.limits).map_err(refused)?;
     // A web page must not even learn whether we are here.
     if let Gate::Dev(dev) = &options.gate {
-        dev.origin(head, port)
+        dev.origin(head, door.port)
             .map_err(|shut| refused(Fault::client(403, "AccessDeniedException", shut.to_string())))?;
     }
     target::check(head).map_err(|why| refused(Fault::client(400, "MalformedHttpRequestException", why)))?;
@@ -146,7 +165,7 @@ where
     let told = (call.service.protocol, Some(call.service));
     let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
     let input = decode(&options.switchboard, &call, head, bytes).await.map_err(refused)?;
-    let ctx = context(&caller, head, id, received, port);
+    let ctx = context(&caller, head, id, received, door);
     let output = run(Arc::clone(&options.switchboard), ctx, &call, input).await.map_err(refused)?;
     drop(held);
     codec::encode(call.service, call.operation, output, id).map_err(refused)
@@ -229,25 +248,26 @@ async fn decode(switchboard: &Switchboard, call: &Call, head: &Parts, body: Byte
     tokio::task::spawn_blocking(decode).await.unwrap_or_else(|error| Err(codec::internal(error.to_string())))
 }
 
-fn context(caller: &Verified, head: &Parts, request_id: RequestId, received: Timestamp, port: u16) -> Ctx {
+fn context(caller: &Verified, head: &Parts, request_id: RequestId, received: Timestamp, door: &Door) -> Ctx {
     let host = host_of(head);
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
     let base_url = if !host.is_empty() && host.len() <= 255 && host.bytes().all(legal) {
         format!("http://{host}")
     } else {
-        format!("http://127.0.0.1:{port}")
+        format!("http://127.0.0.1:{}", door.port)
     };
     // Longer ones are not passed on.
     let header =
         head.headers.get("x-amzn-trace-id").and_then(|v| v.to_str().ok()).filter(|t| t.len() <= trace::HEADER_MAX);
+    let trace = door.trace(header);
     Ctx {
         request_id,
         place: Place { account: caller.principal().account().clone(), region: caller.region().clone() },
         principal: caller.principal().clone(),
         received,
         base_url: base_url.into(),
-        lineage: header.and_then(Trace::parse).map(|trace| trace.lineage()),
-        trace: header.map(Arc::from),
+        lineage: trace.as_deref().and_then(Trace::parse).map(|trace| trace.lineage()),
+        trace,
     }
 }
 

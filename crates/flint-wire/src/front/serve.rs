@@ -21,10 +21,11 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::FrontOptions;
 use super::body::Budget;
 use super::guarded::Guarded;
+use super::request::{self, Door};
 use super::roll::{Roll, Visit};
-use super::{FrontOptions, request};
 
 /// What an HTTP/2 client with prior knowledge says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,7 +47,7 @@ pub struct Front {
     options: Arc<FrontOptions>,
     budget: Arc<Budget>,
     connections: Arc<Semaphore>,
-    roll: Arc<Roll>,
+    pub(super) roll: Arc<Roll>,
     http1: auto::Builder<TokioExecutor>,
     http2: auto::Builder<TokioExecutor>,
 }
@@ -86,7 +87,7 @@ impl Front {
     ///
     /// Errors: the listener's own; a failed accept of one connection is waited out.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let port = listener.local_addr()?.port();
+        let door = Arc::new(Door { port: listener.local_addr()?.port(), inside: None });
         let (stop, stopping) = watch::channel(());
         let mut shutdown = pin!(shutdown);
         let watch = tokio::spawn(Arc::clone(&self.roll).watch());
@@ -98,9 +99,9 @@ impl Front {
             };
             match accepted {
                 Ok((stream, permit)) => {
-                    let (front, stopping) = (Arc::clone(self), stopping.clone());
+                    let (front, door, stopping) = (Arc::clone(self), Arc::clone(&door), stopping.clone());
                     tokio::spawn(async move {
-                        front.connection(stream, port, stopping).await;
+                        front.connection(stream, &door, stopping).await;
                         drop(permit);
                     });
                 }
@@ -122,7 +123,7 @@ impl Front {
     }
 
     /// A place for one more connection; if there is none, one that can be missed makes room.
-    async fn place(&self) -> OwnedSemaphorePermit {
+    pub(super) async fn place(&self) -> OwnedSemaphorePermit {
         if let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() {
             return permit;
         }
@@ -132,7 +133,7 @@ impl Front {
 
     /// Serves one connection until it ends, makes room for another one or, once `stopping` says so, until its call under
     /// way is answered.
-    async fn connection(&self, stream: TcpStream, port: u16, mut stopping: watch::Receiver<()>) {
+    pub(super) async fn connection(&self, stream: TcpStream, door: &Arc<Door>, mut stopping: watch::Receiver<()>) {
         let place = self.roll.enter();
         let life = &place.life;
         let http2 = tokio::select! {
@@ -147,8 +148,9 @@ impl Front {
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request: Request<Incoming>| {
             let (options, budget, mut visit) = (Arc::clone(&self.options), Arc::clone(&self.budget), life.visit());
+            let door = Arc::clone(door);
             async move {
-                let mut answer = request::answer(&options, &budget, port, request, &mut visit).await;
+                let mut answer = request::answer(&options, &budget, &door, request, &mut visit).await;
                 visit.answered();
                 answer.headers_mut().insert(SERVER, HeaderValue::from_static("flint"));
                 Ok::<_, Infallible>(answer.map(|body| Outgoing::new(body, http2, visit)))

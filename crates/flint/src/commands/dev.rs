@@ -72,6 +72,7 @@ async fn serve(flags: Dev, project: Option<Project>) -> anyhow::Result<ExitCode>
 /// Says that it serves, deploys, follows the logs, deploys again what is saved: until it fails.
 async fn develop(flags: &Dev, project: Option<Project>, endpoint: Endpoint) -> anyhow::Result<()> {
     ui::line(format_args!("ready {endpoint}"))?;
+    ui::note("functions may do everything in the account here; flint up asks their roles' policies");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let since = clock.now();
     // Any credentials do; a key that is not twelve digits means the server's own account.
