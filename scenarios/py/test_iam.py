@@ -154,8 +154,10 @@ def as_session(server, service, credentials):
     )
 
 
-def test_a_session_works_everywhere_and_ends(shared, role, functions):
+def test_a_session_works_everywhere_and_ends(shared, role, functions, iam):
     sts = shared.client("sts")
+    # What it may do is what the role may: logs, and to begin with nothing else.
+    iam.put_role_policy(RoleName=role["RoleName"], PolicyName="logs", PolicyDocument=json.dumps(GRANT))
     answer = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="me", DurationSeconds=900)
     credentials = answer["Credentials"]
     assert credentials["AccessKeyId"].startswith("ASIA")
@@ -165,8 +167,10 @@ def test_a_session_works_everywhere_and_ends(shared, role, functions):
     identity = session.get_caller_identity()
     assert identity["Arn"] == answer["AssumedRoleUser"]["Arn"]
     assert identity["UserId"] == answer["AssumedRoleUser"]["AssumedRoleId"] == f"{role['RoleId']}:me"
-    as_session(shared, "lambda", credentials).list_functions()
     as_session(shared, "logs", credentials).describe_log_groups()
+    refused("AccessDeniedException", as_session(shared, "lambda", credentials).list_functions)
+    iam.attach_role_policy(RoleName=role["RoleName"], PolicyArn="arn:aws:iam::aws:policy/AWSLambda_ReadOnlyAccess")
+    as_session(shared, "lambda", credentials).list_functions()
     refused("AccessDenied", session.get_session_token)
     own = sts.get_session_token(DurationSeconds=900)["Credentials"]
     assert as_session(shared, "sts", own).get_caller_identity()["Arn"] == "arn:aws:iam::000000000000:root"

@@ -1,4 +1,4 @@
-"""The network: a function has its own loopback and its Runtime API on it, and nothing else."""
+"""The network: a function has its own loopback, its Runtime API and the way to the server's front on it, and nothing else."""
 
 import os
 import secrets

@@ -20,8 +20,7 @@ LISTENERS = []
 
 def prepare_control(facts):
     """The host's services again, in the control's own network, where nothing stands between."""
-    for family, port in ((socket.AF_INET, facts["tcp_port"]), (socket.AF_INET6, facts["tcp6_port"]),
-                         (socket.AF_INET, facts["server_port"])):
+    for family, port in ((socket.AF_INET, facts["tcp_port"]), (socket.AF_INET6, facts["tcp6_port"])):
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.bind(("127.0.0.1" if family == socket.AF_INET else "::1", port))
         listener.listen()
@@ -48,8 +47,34 @@ def prepare_control(facts):
     runtime.bind(("127.0.0.1", 9001))
     runtime.listen()
     LISTENERS.append(runtime)
+    serve_anybody(facts["server_port"])
     with open("/proc/sys/net/ipv4/ping_group_range", "w") as file:
         file.write("0 2147483647")
+
+
+def serve_anybody(port):
+    """A server that asks nobody who it is."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    listener.listen()
+    LISTENERS.append(listener)
+    if os.fork() == 0:
+        while True:
+            own, _ = listener.accept()
+            own.recv(65536)
+            own.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            own.close()
+
+
+def manages(facts, request):
+    """Whether the server at its own port takes a management call as it stands. It is reached here, and asks who calls."""
+    with socket.socket() as own:
+        own.settimeout(5)
+        own.connect(("127.0.0.1", facts["server_port"]))
+        own.sendall(request.replace(b"PORT", str(facts["server_port"]).encode()))
+        answer = own.recv(65536)
+    return answer.startswith(b"HTTP/1.1 200"), answer[:80].decode(errors="replace")
 
 
 def connects(family, address, kind=socket.SOCK_STREAM):
@@ -69,9 +94,17 @@ def _(facts):
     return connects(socket.AF_INET6, ("::1", facts["tcp6_port"]))
 
 
-@case(AREA, "connect to the server that runs it", also=NOBODY)
+@case(AREA, "manage the server without a signature")
 def _(facts):
-    return connects(socket.AF_INET, ("127.0.0.1", facts["server_port"]))
+    return manages(facts, b"GET /2015-03-31/functions/ HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\n\r\n")
+
+
+@case(AREA, "manage the server with a signature of nobody's")
+def _(facts):
+    scope = b"AKIAIOSFODNN7EXAMPLE/20260101/us-east-1/lambda/aws4_request"
+    return manages(facts, b"GET /2015-03-31/functions/ HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nX-Amz-Date: 20260101T000000Z\r\n"
+                   b"Authorization: AWS4-HMAC-SHA256 Credential=" + scope + b", SignedHeaders=host;x-amz-date, Signature="
+                   + b"0" * 64 + b"\r\n\r\n")
 
 
 @case(AREA, "reach a datagram service on the host's loopback", also=NOBODY)
@@ -105,7 +138,8 @@ def _(facts):
                 # A port may connect to itself by chance; then its two ends are the same.
                 if own.connect_ex((host, port)) == 0 and own.getsockname() != own.getpeername():
                     found.append((host, port))
-    return any(f != ("127.0.0.1", 9001) for f in found), found
+    own = (("127.0.0.1", 9001), ("127.0.0.1", facts["server_port"]))
+    return any(f not in own for f in found), found
 
 
 @case(AREA, "see the host's sockets in /proc")
@@ -188,6 +222,16 @@ def _(facts):
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         own.bind(("127.0.0.1", 9001))
+        own.listen()
+    return True
+
+
+@case(AREA, "share the endpoint's port", also=TAKEN)
+def _(facts):
+    with socket.socket() as own:
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own.bind(("127.0.0.1", facts["server_port"]))
         own.listen()
     return True
 
