@@ -1,6 +1,7 @@
 """`flint events`: what happened to events, in a line each, and one event's whole story."""
 
 import json
+import select
 import subprocess
 import time
 
@@ -168,3 +169,32 @@ def test_what_a_consumer_does_with_a_message_is_its_end(server):
     assert "Purged" in told.text("events", "show", purged)
     sqs.delete_queue(QueueUrl=url)
     assert story(later) == [("accepted", None), ("discarded", "QueueDeleted")]
+
+def test_follow_only_what_is_new(server):
+    accept(server, "one", n=1)
+    command = [flint.BINARY, "events", "-f", "--json", "-n", "0", "--function", "one", "--data", str(server.data)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=flint.clean_environment())
+    try:
+        sent = set()
+
+        def arrived():
+            sent.add(accept(server, "one", n=2))
+            return select.select([process.stdout], [], [], 0.5)[0]
+
+        flint.until(arrived, 15, "an entry")
+        first = json.loads(process.stdout.readline())
+        assert first["EventId"] in sent, "nothing from before"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_beginning_that_several_ids_have(server):
+    told = Told(server)
+    sqs = server.client("sqs")
+    url = sqs.create_queue(QueueName="alike")["QueueUrl"]
+    # Ids of messages begin with the time.
+    ids = [sqs.send_message(QueueUrl=url, MessageBody="x")["MessageId"] for _ in range(5)]
+    for command in ("events", "show"), ("replay",), ("dlq", "drop"):
+        text = told.text(*command, ids[0][:6], check=False)
+        assert "give more of the id" in text, text

@@ -123,7 +123,17 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(line(serde_json::to_string_pretty(value)?)?)
 }
 
-/// Rows with aligned columns on standard output.
+/// What a tenant wrote, without what a terminal would obey; line breaks and tabs stay.
+pub(crate) fn harmless(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{FFFD}")
+}
+
+/// The same in one line.
+pub(crate) fn one_cell(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], " ")
+}
+
+/// Rows with aligned columns on standard output. Cells are one line each, whatever is in them.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(table_text(head, rows).as_bytes())?;
@@ -132,8 +142,9 @@ pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> io
 
 /// Rows with aligned columns. The last column is not padded.
 pub(crate) fn table_text<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| one_cell(cell))).collect();
     let mut widths = head.map(|h| h.chars().count());
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -143,7 +154,7 @@ pub(crate) fn table_text<const N: usize>(head: [&str; N], rows: &[[String; N]]) 
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut text = format!("{}\n", Paint::stdout().text(Tone::Quiet, format(&head)));
-    for row in rows {
+    for row in &rows {
         text.push_str(&format(&row.each_ref().map(String::as_str)));
         text.push('\n');
     }
@@ -323,6 +334,13 @@ mod tests {
         assert_eq!(one_line(&error), "outer: inner detail");
         let missing = anyhow::Error::new(std::io::Error::from_raw_os_error(2)).context("x: No such file or directory");
         assert_eq!(one_line(&missing), "x: No such file or directory");
+    }
+
+    #[test]
+    fn what_tenants_write_moves_no_cursor() {
+        let text = table_text(["A", "B"], &[["x\u{1b}[2J".to_owned(), "one\ntwo\r\u{7}".to_owned()]]);
+        assert_eq!(text, "A      B\nx\u{FFFD}[2J  one two\u{FFFD}\u{FFFD}\n");
+        assert_eq!(harmless("{\n\t\"a\": \u{9b}1m}"), "{\n\t\"a\": \u{FFFD}1m}");
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, btree_map};
 use bytes::Bytes;
 use flint_base::EventId;
 use flint_kit::{Ctx, Fault};
-use flint_model::{Place, trace};
+use flint_model::{Lineage, Place, trace};
 use flint_store::journal::{self, Entry, Kind, PayloadRef, Position};
 use flint_store::{ReadError, Store};
 use serde::{Deserialize, Serialize};
 
 use super::entry::JournalEntry;
 use super::list::root_of;
-use super::{Events, unknown, unreadable};
+use super::{Events, invalid, unknown, unreadable};
 
 /// Events of one chain that are shown.
 const EVENTS_MAX: usize = 1_000;
@@ -56,8 +56,7 @@ type Entries = Vec<(Position, Entry)>;
 pub(super) fn get(events: &Events, ctx: &Ctx, input: &GetEventInput) -> Result<GetEventOutput, Fault> {
     let store = &*events.store;
     let place = &ctx.place;
-    let found = find(store, place, &input.event_id).map_err(unreadable)?;
-    let (event, root) = found.ok_or_else(|| unknown(format!("no event {} in the journal", input.event_id)))?;
+    let (event, root) = find(store, place, &input.event_id)?;
     let mut chain = chain(store, place, root).map_err(unreadable)?;
     taken_along(store, place, &mut chain).map_err(unreadable)?;
     let complete = chain.contains_key(&root);
@@ -79,30 +78,39 @@ pub(super) fn get(events: &Events, ctx: &Ctx, input: &GetEventInput) -> Result<G
 }
 
 /// An event by its id, by the beginning of it, or by a trace id; with the root of its chain.
-pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<Option<(EventId, EventId)>, ReadError> {
-    if let Some(id) = root_of(text) {
-        if let Some((_, entry)) = journal::of_event(store, place, id)?.first() {
-            return Ok(Some((id, entry.lineage.root)));
+///
+/// Errors: `ResourceNotFoundException`; `ValidationException` where the ids of several events begin so.
+pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<(EventId, EventId), Fault> {
+    let root = root_of(text);
+    if let Some(id) = root {
+        if let Some((_, entry)) = journal::of_event(store, place, id).map_err(unreadable)?.first() {
+            return Ok((id, entry.lineage.root));
         }
-        if let Some(entry) = journal::failures::failure(store, place, id)? {
-            return Ok(Some((id, entry.lineage.root)));
+        if let Some(entry) = journal::failures::failure(store, place, id).map_err(unreadable)? {
+            return Ok((id, entry.lineage.root));
         }
     }
     let wanted = text.to_ascii_lowercase();
-    let starts = |entry: &Entry| {
-        entry.lineage.event.to_string().starts_with(&wanted) || root_of(text) == Some(entry.lineage.root)
-    };
-    let mut found = None;
-    each(store, place, |_, entry| {
-        if starts(&entry) {
-            found = Some((entry.lineage.event, entry.lineage.root));
+    let mut begin_so: BTreeMap<EventId, EventId> = BTreeMap::new();
+    let mut of_chain = None;
+    let mut look = |entry: &Entry| {
+        let Lineage { event, root: own, .. } = entry.lineage;
+        if !wanted.is_empty() && event.to_string().starts_with(&wanted) {
+            begin_so.insert(event, own);
         }
-    })?;
-    if found.is_none() {
-        let all = journal::failures::failures(store, place, None, usize::MAX)?;
-        found = all.into_iter().map(|(_, e)| e).find(starts).map(|e| (e.lineage.event, e.lineage.root));
+        of_chain = of_chain.or_else(|| Some((event, own)).filter(|_| root == Some(own)));
+    };
+    each(store, place, |_, entry| look(&entry)).map_err(unreadable)?;
+    let failures = journal::failures::failures(store, place, None, usize::MAX).map_err(unreadable)?;
+    failures.iter().for_each(|(_, entry)| look(entry));
+    if begin_so.len() > 1 {
+        let some: Vec<_> = begin_so.keys().rev().take(2).map(ToString::to_string).collect();
+        let (count, some) = (begin_so.len(), some.join(" and "));
+        let why = format!("the ids of {count} events begin with {text}, {some} among them: give more of the id");
+        return Err(invalid(why));
     }
-    Ok(found)
+    let found = begin_so.pop_first().or(of_chain);
+    found.ok_or_else(|| unknown(format!("no event {text} in the journal")))
 }
 
 /// All entries of the chain that are left, by event.
@@ -199,4 +207,37 @@ fn text_of(events: &Events, place: &Place, payload: Option<PayloadRef>) -> Optio
 /// As a person can read it, and no longer than is good for one.
 pub(super) fn text(content: &Bytes) -> String {
     String::from_utf8_lossy(&content[..content.len().min(SHOWN)]).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use flint_base::Timestamp;
+    use flint_store::journal::Kind;
+    use flint_store::{Batch, MemoryStore};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_beginning_names_one_event_or_none() {
+        let store = MemoryStore::new();
+        let place =
+            Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
+        let ids: Vec<EventId> = ["01998c1e-5f2c-7d10-9c6a-3a3c7b1f0e55", "01998c1e-5f2d-7d10-9c6a-3a3c7b1f0e55"]
+            .iter()
+            .map(|id| id.parse().expect("an id"))
+            .collect();
+        for id in &ids {
+            for kind in [Kind::Accepted, Kind::Settled] {
+                let entry = Entry::new(place.clone(), Lineage::root(*id), kind, Timestamp::from_millis(1));
+                store.commit(Batch::new().journal(entry)).await.expect("stored");
+            }
+        }
+        let found = |text: &str| find(&store, &place, text).map(|(event, _)| event).map_err(|fault| fault.code);
+        assert_eq!(found(&ids[1].to_string()), Ok(ids[1]));
+        assert_eq!(found(&trace::root_text(&ids[0])), Ok(ids[0]));
+        assert_eq!(found("01998C1E-5F2D"), Ok(ids[1]));
+        assert_eq!(found("01998c1e"), Err("ValidationException".into()), "the first that comes could be the wrong one");
+        assert_eq!(found(""), Err("ResourceNotFoundException".into()));
+        assert_eq!(found("7"), Err("ResourceNotFoundException".into()));
+    }
 }

@@ -178,9 +178,8 @@ pub(super) fn chosen(events: &Events, place: &Place, input: &Chosen) -> Result<V
     let found = match (&input.group_id, &input.event_id) {
         (Some(group), None) => of_group(events, place, group)?,
         (None, Some(id)) => {
-            let event = chain::find(&*events.store, place, id).map_err(unreadable)?.map(|(event, _)| event);
-            let all = all(events, place)?;
-            all.into_iter().filter(|failure| Some(failure.entry.lineage.event) == event).collect()
+            let (event, _) = chain::find(&*events.store, place, id)?;
+            all(events, place)?.into_iter().filter(|failure| failure.event() == event).collect()
         }
         (None, None) => all(events, place)?,
         (Some(_), Some(_)) => return Err(super::invalid("name a GroupId or an EventId, not both")),

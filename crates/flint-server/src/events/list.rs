@@ -1,5 +1,7 @@
 //! `ListEvents`: the journal, newest first, filtered; or what is new behind a position.
 
+use std::time::Duration;
+
 use flint_base::{EventId, Timestamp};
 use flint_kit::{Ctx, Fault};
 use flint_model::trace;
@@ -12,6 +14,8 @@ use super::{Events, invalid, unreadable};
 /// Entries that one call looks at, at most; the token goes on.
 const LOOKED_MAX: usize = 20_000;
 const PAGE: usize = 500;
+/// Entries lie in the order of their commits, which may be behind what they tell of for so long.
+const DISORDER: Duration = Duration::from_secs(60);
 const DEFAULT_ITEMS: usize = 50;
 
 #[derive(Deserialize)]
@@ -69,7 +73,7 @@ pub(super) fn list(events: &Events, ctx: &Ctx, input: &ListEventsInput) -> Resul
         looked += page.len();
         let over = page.len() < PAGE;
         for found in &page {
-            if input.since.is_some_and(|since| found.1.at < since) {
+            if input.since.is_some_and(|since| found.1.at.saturating_add(DISORDER) < since) {
                 return Ok(ListEventsOutput { entries, next_token: None, newest });
             }
             before = Some(found.0);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{find, text};
 use super::entry::{function_of, number};
-use super::{Events, invalid, unknown, unreadable};
+use super::{Events, invalid, unreadable};
 
 /// Bytes of an answer that are compared.
 const ANSWER_MAX: usize = 8 << 20;
@@ -57,8 +57,7 @@ struct Recorded {
 }
 
 pub(super) async fn replay(events: &Events, ctx: &Ctx, input: &ReplayInput) -> Result<ReplayOutput, Fault> {
-    let found = find(&*events.store, &ctx.place, &input.event_id).map_err(unreadable)?;
-    let (event, root) = found.ok_or_else(|| unknown(format!("no event {} in the journal", input.event_id)))?;
+    let (event, root) = find(&*events.store, &ctx.place, &input.event_id)?;
     let recorded = recorded(events, &ctx.place, event)?;
     let payload = recorded.payload.clone().ok_or_else(|| {
         invalid("its payload is not kept: that of a failed event is for 14 days, of a delivered one that went well for a day")

@@ -16,6 +16,7 @@
 mod manifest;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -137,7 +138,8 @@ fn verified(backup: &Path) -> Result<(Manifest, Source), Error> {
     let manifest = Manifest::parse(&text).map_err(refused)?;
     let mut found = tree::everything(backup)?;
     found.retain(|name| name != manifest::NAME);
-    if let Some(stranger) = found.iter().find(|name| !manifest.files.iter().any(|file| file.name == **name)) {
+    let listed: BTreeSet<&str> = manifest.files.iter().map(|file| file.name.as_str()).collect();
+    if let Some(stranger) = found.iter().find(|name| !listed.contains(name.as_str())) {
         return Err(refused(format!("{stranger} is not in its MANIFEST")));
     }
     for wanted in &manifest.files {

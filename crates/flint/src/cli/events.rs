@@ -222,5 +222,5 @@ pub(super) const REPLAY_HELP: &str =
 answers is compared with what it answered. The failure stays where it is: `flint dlq redrive` brings it back.
 
 Examples:
-  flint replay 01998c1e
-  flint replay 01998c1e --version 7";
+  flint replay 01998c1e-5f2c-7d10-9c6a-3a3c7b1f0e55
+  flint replay 01998c1e-5f2c-7 --version 7   # the beginning will do if no other begins so";

@@ -66,9 +66,9 @@ async fn show(flags: ShowGroup) -> anyhow::Result<ExitCode> {
     }
     let paint = Paint::stdout();
     let group = &found.group;
-    ui::line(paint.text(Tone::Strong, &group.signature))?;
+    ui::line(paint.text(Tone::Strong, ui::one_cell(&group.signature)))?;
     if !group.error_message.is_empty() {
-        ui::line(format_args!("  {}", group.error_message))?;
+        ui::line(format_args!("  {}", ui::one_cell(&group.error_message)))?;
     }
     let rows: Vec<_> = found
         .failures

@@ -15,6 +15,8 @@ use crate::ui::{self, LogLook, Paint, Tone};
 const PAGE: u32 = 500;
 /// The START line may be older than the start that the journal knows.
 const EARLIER_MS: i64 = 15_000;
+/// What is deeper stands no further to the right.
+const DEEPEST: usize = 32;
 /// Characters of a payload or an answer that are shown.
 const SHOWN: usize = 2_000;
 
@@ -69,17 +71,19 @@ async fn newest_of(
     wanted: usize,
 ) -> anyhow::Result<(Vec<JournalEntry>, Option<String>)> {
     let (mut entries, mut token, mut newest) = (Vec::new(), None, None);
-    while entries.len() < wanted {
-        let left = u32::try_from(wanted - entries.len()).unwrap_or(PAGE).min(PAGE);
+    loop {
+        // With none wanted one call says from where on there is something new.
+        let left = u32::try_from(wanted - entries.len()).unwrap_or(PAGE).clamp(1, PAGE);
         let page =
             client.events(&EventQuery { max_items: Some(left), next_token: token.take(), ..query.clone() }).await?;
         newest = newest.or(page.newest);
         entries.extend(page.entries);
         token = page.next_token;
-        if token.is_none() {
+        if token.is_none() || entries.len() >= wanted {
             break;
         }
     }
+    entries.truncate(wanted);
     Ok((entries, newest))
 }
 
@@ -123,7 +127,7 @@ fn end(entry: &JournalEntry) -> String {
     }
     if let Some(error) = &entry.error_type {
         let place = entry.frame.as_ref().map(|frame| format!(" at {frame}")).unwrap_or_default();
-        let _ = write!(text, "  {error}{place}");
+        let _ = write!(text, "  {}", ui::one_cell(&format!("{error}{place}")));
     }
     if let Some(ms) = entry.billed_ms {
         let _ = write!(text, "  {ms} ms");
@@ -162,7 +166,8 @@ async fn show(flags: ShowEvent) -> anyhow::Result<ExitCode> {
     let least = chain.events.iter().map(|event| event.depth).min().unwrap_or(0);
     for event in &chain.events {
         let asked = event.event_id == chain.event_id;
-        let indent = "  ".repeat((event.depth - least) as usize + 1);
+        let depth = usize::try_from(event.depth.saturating_sub(least)).unwrap_or(0).min(DEEPEST);
+        let indent = "  ".repeat(depth + 1);
         let mark = if asked { paint.text(Tone::Strong, "*") } else { "-".to_owned() };
         let waits = if event.waiting { paint.text(Tone::Bad, "  waits: flint dlq") } else { String::new() };
         let replay = event.replay_of.as_ref().map(|id| format!("  replay of {id}")).unwrap_or_default();
@@ -185,6 +190,7 @@ async fn detail(client: &Client, event: &ChainEvent, indent: &str, paint: Paint)
         if let Some(text) = text {
             let shown: String = text.chars().take(SHOWN).collect();
             let more = if shown.len() < text.len() { "..." } else { "" };
+            let shown = ui::harmless(&shown);
             ui::line(format_args!("{indent}    {}  {shown}{more}", paint.text(Tone::Quiet, what)))?;
         }
     }

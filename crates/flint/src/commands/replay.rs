@@ -23,10 +23,10 @@ fn print(replayed: &Replayed) -> anyhow::Result<()> {
     let paint = Paint::stdout();
     let quiet = |text: &str| paint.text(Tone::Quiet, text);
     ui::note(replayed.log.trim_end());
-    ui::line(format_args!("{}  {}", quiet("event "), replayed.payload.trim_end()))?;
+    ui::line(format_args!("{}  {}", quiet("event "), ui::harmless(replayed.payload.trim_end())))?;
     let former = match (&replayed.former_answer, &replayed.former_error) {
-        (Some(answer), _) => Some(answer.trim_end().to_owned()),
-        (None, Some(error)) => Some(paint.text(Tone::Bad, error)),
+        (Some(answer), _) => Some(ui::harmless(answer.trim_end())),
+        (None, Some(error)) => Some(paint.text(Tone::Bad, ui::one_cell(error))),
         (None, None) => None,
     };
     match former {
@@ -36,8 +36,8 @@ fn print(replayed: &Replayed) -> anyhow::Result<()> {
         }
         None => ui::line(format_args!("{}  {}", quiet("before"), quiet("not known")))?,
     }
-    let answer = replayed.answer.trim_end();
-    let answer = if replayed.function_error.is_some() { paint.text(Tone::Bad, answer) } else { answer.to_owned() };
+    let answer = ui::harmless(replayed.answer.trim_end());
+    let answer = if replayed.function_error.is_some() { paint.text(Tone::Bad, answer) } else { answer };
     ui::line(format_args!("{}  {answer}", quiet("now   ")))?;
     ui::line(match replayed.differs {
         Some(true) if replayed.function_error.is_none() && replayed.former_error.is_some() => {
