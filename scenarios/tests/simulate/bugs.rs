@@ -11,10 +11,36 @@ pub enum Bug {
     DoubleDelivery,
     /// The first two records of a batch come in the wrong order.
     OrderSwap,
+    /// A mapping's records are deleted when they are handed out, before their function did anything.
+    SettleFirst,
+    /// Now and then what a failed event leaves for its dead-letter queue is not written.
+    LostLetter,
+    /// Now and then a message that is moved to a dead-letter queue is not written there.
+    LostMove,
+    /// Now and then nobody writes down that a deduplication id was used.
+    LostDuplicate,
+}
+
+/// What a commit loses now and then.
+#[derive(Clone, Copy, Debug)]
+pub struct Loss {
+    /// Only commits that delete a row in here.
+    pub with: Option<&'static str>,
+    /// Rows that are not put.
+    pub of: &'static str,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 4] = [Bug::AckBeforeCommit, Bug::LostTimer, Bug::DoubleDelivery, Bug::OrderSwap];
+    pub const ALL: [Bug; 8] = [
+        Bug::AckBeforeCommit,
+        Bug::LostTimer,
+        Bug::DoubleDelivery,
+        Bug::OrderSwap,
+        Bug::SettleFirst,
+        Bug::LostLetter,
+        Bug::LostMove,
+        Bug::LostDuplicate,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -22,6 +48,10 @@ impl Bug {
             Bug::LostTimer => "lost-timer",
             Bug::DoubleDelivery => "double-delivery",
             Bug::OrderSwap => "order-swap",
+            Bug::SettleFirst => "settle-first",
+            Bug::LostLetter => "lost-letter",
+            Bug::LostMove => "lost-move",
+            Bug::LostDuplicate => "lost-duplicate",
         }
     }
 
@@ -30,6 +60,17 @@ impl Bug {
     }
 
     pub fn is_of_source(self) -> bool {
-        matches!(self, Bug::DoubleDelivery | Bug::OrderSwap)
+        matches!(self, Bug::DoubleDelivery | Bug::OrderSwap | Bug::SettleFirst)
+    }
+
+    pub fn loss(self) -> Option<Loss> {
+        let (with, of) = match self {
+            Bug::LostTimer => (Some("async-events"), "async-events"),
+            Bug::LostLetter => (Some("async-events"), "outbox"),
+            Bug::LostMove => (Some("sqs-message"), "sqs-message"),
+            Bug::LostDuplicate => (None, "sqs-duplicate"),
+            _ => return None,
+        };
+        Some(Loss { with, of })
     }
 }

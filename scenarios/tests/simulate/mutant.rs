@@ -53,6 +53,10 @@ impl Source for Mutant {
         let mut records = self.source.poll(arn, max, wait).await?;
         match self.bug {
             Bug::DoubleDelivery => self.again(arn, &mut records),
+            Bug::SettleFirst if !records.is_empty() => {
+                let handles = records.iter().map(|record| Told::plain(record.handle.clone())).collect();
+                self.source.settle(arn, handles).await?;
+            }
             Bug::OrderSwap if records.len() > 1 => records.swap(0, 1),
             _ => {}
         }

@@ -10,7 +10,7 @@ use flint_store::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::bugs::Bug;
+use crate::bugs::{Bug, Loss};
 use crate::sim::Sim;
 
 pub struct SimStore {
@@ -24,12 +24,13 @@ impl SimStore {
         Self { log, sim, arrived: Notify::new() }
     }
 
-    /// A batch that puts an event from one time to another loses the other.
-    fn lose_timer(&self, batch: &mut Batch) {
-        let of_events = |space: &Keyspace| space.name() == "async-events";
-        let moves = batch.write.iter().any(|m| matches!(m, Mutation::Delete(space, _) if of_events(space)));
-        if moves && self.sim.chance(40) {
-            batch.write.retain(|m| !matches!(m, Mutation::Put(space, ..) if of_events(space)));
+    /// A batch without some of what it puts.
+    fn lose(&self, loss: Loss, batch: &mut Batch) {
+        let deletes =
+            |name| batch.write.iter().any(|m| matches!(m, Mutation::Delete(space, _) if space.name() == name));
+        let puts = |m: &Mutation| matches!(m, Mutation::Put(space, ..) if space.name() == loss.of);
+        if loss.with.is_none_or(deletes) && batch.write.iter().any(puts) && self.sim.chance(40) {
+            batch.write.retain(|m| !puts(m));
         }
     }
 
@@ -62,8 +63,8 @@ impl fmt::Debug for SimStore {
 
 impl Store for SimStore {
     fn commit(&self, mut batch: Batch) -> Pending {
-        if self.sim.bug == Some(Bug::LostTimer) {
-            self.lose_timer(&mut batch);
+        if let Some(loss) = self.sim.bug.and_then(Bug::loss) {
+            self.lose(loss, &mut batch);
         }
         let pending = self.log.commit(batch);
         self.arrived.notify_one();

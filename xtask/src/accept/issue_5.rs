@@ -37,7 +37,7 @@ pub const LINES: &[Line] = &[
                 bounds: &[
                     Bound::AtLeast("seeds_green", 10_000.0),
                     Bound::AtMost("seeds_failed", 0.0),
-                    Bound::AtLeast("planted_bugs_found", 4.0),
+                    Bound::AtLeast("planted_bugs_found", 8.0),
                     Bound::AtMost("planted_bugs_missed", 0.0),
                 ],
             },
