@@ -85,9 +85,20 @@ impl Client {
 
     /// One operation of a service that speaks JSON; `target` as `X-Amz-Target` says it.
     pub async fn json(&mut self, service: &str, target: &str, input: &Value) -> Result<(StatusCode, Bytes)> {
-        let body = Bytes::from(input.to_string());
-        let request = Request::builder().method(Method::POST).uri(format!("http://{}/", self.address));
-        let request = request.header("content-type", "application/x-amz-json-1.0").header("x-amz-target", target);
+        let kind = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target)];
+        self.post(service, &kind, Bytes::from(input.to_string())).await
+    }
+
+    /// One operation of a service that speaks Query; `form` is encoded already.
+    pub async fn query(&mut self, service: &str, form: String) -> Result<(StatusCode, Bytes)> {
+        self.post(service, &[("content-type", "application/x-www-form-urlencoded")], form.into()).await
+    }
+
+    async fn post(&mut self, service: &str, headers: &[(&str, &str)], body: Bytes) -> Result<(StatusCode, Bytes)> {
+        let mut request = Request::builder().method(Method::POST).uri(format!("http://{}/", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let (mut parts, ()) = request.body(())?.into_parts();
         signer::sign(&mut parts, &body, &self.credentials, &self.region, service, self.clock.now())?;
         parts.uri = "/".parse()?;

@@ -1,8 +1,7 @@
 //! The checker of what goes through functions: each event ends in exactly one of two places, well or dead.
 //!
 //! What it knows comes from outside: senders say what was acknowledged, sinks what lay in the queues at the end, and the function
-//! itself says what it did (lines of its log). A kill may take a line along, so lines that are missing prove nothing, but where
-//! nothing else says that an event was done.
+//! itself says what it did, and when (lines of its log). A kill may take a line along: one that is missing proves nothing.
 //!
 //! An event's id says who it is: `a-0-7` (asynchronous, destinations), `b-0-3-poison` (asynchronous, another attempt after a
 //! minute, dead-letter queue), `w-1-9` (queue, mapping), `g-0-4` (FIFO queue, group 0, mapping).
@@ -86,17 +85,11 @@ impl Ends {
         missing.map(|(id, _)| id.as_str()).collect()
     }
 
-    /// What is still expected in a queue of ends: all but what only its function says that it is done.
-    pub fn is_quiet(&self) -> bool {
-        let of_queue = |id: &str| id.starts_with(['w', 'g']);
-        self.fates.iter().all(|(id, fate)| !fate.acknowledged || fate.is_over() || of_queue(id))
-    }
-
     /// Nothing will come any more.
     pub fn judge(&mut self) -> Vec<Finding> {
         let mut findings: Vec<Finding> = self.missing().into_iter().map(|id| Finding::Lost(id.to_owned())).collect();
         for (id, fate) in &self.fates {
-            self.well += u64::from(fate.is_well());
+            self.well += u64::from(!fate.well.is_empty());
             self.dead += u64::from(!fate.dead.is_empty());
             self.runs += fate.runs.len() as u64;
             findings.extend(fate.misplaced(id).map(|why| Finding::Misplaced(format!("{id} {why}: {fate:?}"))));
@@ -163,12 +156,8 @@ impl Latest for Option<(&str, u64)> {
 }
 
 impl Fate {
-    fn is_well(&self) -> bool {
-        !self.well.is_empty() || self.runs.iter().any(|run| run.well)
-    }
-
     fn is_over(&self) -> bool {
-        !self.dead.is_empty() || self.is_well()
+        !self.well.is_empty() || !self.dead.is_empty()
     }
 
     /// Crashes that it may have met on its way to the end at `life`.
@@ -179,7 +168,7 @@ impl Fate {
     /// It ended where it does not belong.
     fn misplaced(&self, id: &str) -> Option<&'static str> {
         let poison = id.ends_with("-poison");
-        if poison && self.is_well() {
+        if poison && (!self.well.is_empty() || self.runs.iter().any(|run| run.well)) {
             return Some("is poison and ended well");
         }
         let first = self.dead.keys().map(|(_, life)| *life).min()?;
@@ -255,7 +244,7 @@ mod tests {
             taken(e, "a-0-1", 1);
             e.ended("a-0-1", true, "m", in_life(1));
             taken(e, "w-0-1", 1);
-            e.ran("w-0-1", run(1, 1, true));
+            e.ended("w-0-1", true, "m", in_life(1));
             taken(e, "w-0-2-poison", 1);
             e.ended("w-0-2-poison", false, "n", in_life(1));
         });
@@ -292,6 +281,7 @@ mod tests {
                 taken(e, "w-0-1", 1);
                 e.ran("w-0-1", run(1, lives[0], true));
                 e.ran("w-0-1", run(2, lives[1], true));
+                e.ended("w-0-1", true, "m", in_life(2));
             })
         };
         assert_eq!(runs([1, 2]), []);
@@ -305,9 +295,7 @@ mod tests {
                 for (id, at_ns, life, well) in runs {
                     taken(e, id, 1);
                     e.ran(id, run(*at_ns, *life, *well));
-                    if !well {
-                        e.ended(id, false, "m", in_life(*life));
-                    }
+                    e.ended(id, *well, &format!("{at_ns}"), in_life(*life));
                 }
             })
         };

@@ -15,11 +15,13 @@ use crate::ends::{RECEIVES, Run};
 use crate::load::{self, REFUSED_PAUSE, Scene, Size, call, url};
 
 /// Queues where events end, and whether they ended well.
-const ENDS: [(&str, bool); 4] = [("done", true), ("failed", false), ("work-dead", false), ("work-dead.fifo", false)];
+const ENDS: [(&str, bool); 5] =
+    [("done", true), ("out", true), ("failed", false), ("work-dead", false), ("work-dead.fifo", false)];
 /// Queues that are mapped, their functions, and where they bury.
 const MAPPED: [(&str, &str, &str); 2] = [("work", "worker", "work-dead"), ("work.fifo", "in-order", "work-dead.fifo")];
-pub const QUEUES: [&str; 6] = ["done", "failed", "work-dead", "work-dead.fifo", "work", "work.fifo"];
+pub const QUEUES: [&str; 7] = ["done", "out", "failed", "work-dead", "work-dead.fifo", "work", "work.fifo"];
 const FUNCTIONS: [&str; 4] = ["later", "buried", "worker", "in-order"];
+const ROLE: &str = "torture";
 /// As long as its function may take. What failed comes again so much later.
 pub const WORK_HIDDEN_S: u64 = 3;
 /// Servers' lives in which what waits for a minute is sent: it is due when the round ends.
@@ -36,10 +38,13 @@ pub async fn prepare(access: &Access) -> Result<()> {
         let more = json!({ "VisibilityTimeout": WORK_HIDDEN_S.to_string(), "RedrivePolicy": redrive.to_string() });
         load::make_queue(&mut client, name, &more).await?;
     }
+    make_role(&mut client).await?;
     let program = std::fs::read(std::env::current_exe()?.with_file_name("picky-bootstrap"))?;
     let archive = zipped("bootstrap", &program)?;
     for name in FUNCTIONS {
-        let mut changes = json!({ "Timeout": if MAPPED.iter().any(|m| m.1 == name) { WORK_HIDDEN_S } else { 60 } });
+        let role = format!("arn:aws:iam::{}:role/{ROLE}", load::ACCOUNT);
+        let mut changes =
+            json!({ "Role": role, "Timeout": if MAPPED.iter().any(|m| m.1 == name) { WORK_HIDDEN_S } else { 60 } });
         if name == "buried" {
             changes["DeadLetterConfig"] = json!({ "TargetArn": arn("sqs", "failed") });
         }
@@ -57,6 +62,37 @@ pub async fn prepare(access: &Access) -> Result<()> {
         let path = "/2015-03-31/event-source-mappings";
         let (status, body) = client.call(Method::POST, path, mapping.to_string().into()).await?;
         ensure!(status.is_success(), "CreateEventSourceMapping answered {status}: {body:?}");
+    }
+    Ok(())
+}
+
+/// What the mapped functions need to hand on what they did.
+async fn make_role(client: &mut Client) -> Result<()> {
+    let form = |fields: &[(&str, &str)]| {
+        let encoded = fields.iter().map(|(name, value)| {
+            let value = value.bytes().map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' => char::from(byte).to_string(),
+                other => format!("%{other:02X}"),
+            });
+            format!("&{name}={}", value.collect::<String>())
+        });
+        format!("Version=2010-05-08{}", encoded.collect::<String>())
+    };
+    let trust = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Principal": { "Service": "lambda.amazonaws.com" }, "Action": "sts:AssumeRole" } ] });
+    let policy = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "sqs:SendMessage", "Resource": arn("sqs", "out") } ] });
+    for fields in [
+        [("Action", "CreateRole"), ("RoleName", ROLE), ("AssumeRolePolicyDocument", &trust.to_string()), ("Path", "/")],
+        [
+            ("Action", "PutRolePolicy"),
+            ("RoleName", ROLE),
+            ("PolicyDocument", &policy.to_string()),
+            ("PolicyName", "out"),
+        ],
+    ] {
+        let (status, body) = client.query("iam", form(&fields)).await?;
+        ensure!(status.is_success(), "{} answered {status}: {body:?}", fields[0].1);
     }
     Ok(())
 }
@@ -125,7 +161,7 @@ async fn send_work(mut scene: Scene, queue: &str, kind: char, sender: u64, size:
             return Ok(());
         }
         // Poison holds its group up for as often as it is handed out.
-        let poison = if kind == 'g' { n % 40 == 5 } else { n % 16 == 3 };
+        let poison = if kind == 'g' { [5, 60].contains(&n) } else { n % 16 == 3 };
         let id = format!("{kind}-{sender}-{n}{}", if poison { "-poison" } else { "" });
         scene.ledger.write(format!("sent {id}")).await?;
         scene.ends().sent(&id, life);

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use flint_store::testing::Rng;
 use scenarios::client::Client;
 use scenarios::figures::report;
+use tokio::task::block_in_place;
 
 use crate::book::Totals;
 use crate::fuse::{Disk, Keep};
@@ -63,7 +64,7 @@ pub async fn run(binary: &Path, images: u64) -> Result<()> {
 async fn one_run(binary: &Path, before: &[String], count: u64, mut totals: Option<&mut Totals>) -> Result<u64> {
     let folder = Scratch::new()?;
     let disk = Disk::mount(folder.path(), DISK)?;
-    let mounted = Mount::make(&disk.file(), &folder.path().join("mnt"), true)?;
+    let mounted = block_in_place(|| Mount::make(&disk.file(), &folder.path().join("mnt"), true))?;
     let mut rng = Rng::new(scenarios::clock::monotonic_ns());
     let mut round = Round::on(Node::new(binary, &mounted.path.join("data")), &folder.path().join("ledger"), SIZE)?;
     round.start(before).await?.context("the server does not start on the disk")?;
@@ -77,7 +78,7 @@ async fn one_run(binary: &Path, before: &[String], count: u64, mut totals: Optio
             None => Keep::Nothing,
         };
         let image = folder.path().join(format!("image-{n}"));
-        disk.picture(&image, keep, &mut rng)?;
+        block_in_place(|| disk.picture(&image, keep, &mut rng))?;
         let found = look(binary, &image, &folder.path().join(format!("look-{n}"))).await;
         let found = match (&totals, found) {
             (_, Ok(found)) => found,
@@ -105,7 +106,7 @@ async fn one_run(binary: &Path, before: &[String], count: u64, mut totals: Optio
 
 /// Starts a server on a picture and takes everything out of its queues.
 async fn look(binary: &Path, image: &Path, at: &Path) -> Result<Vec<String>> {
-    let mounted = Mount::make(image, at, false)?;
+    let mounted = block_in_place(|| Mount::make(image, at, false))?;
     let mut node = Node::new(binary, &mounted.path.join("data"));
     node.start(&[])?.context("the server does not start on the picture")?;
     let access = node.access()?;

@@ -1,7 +1,7 @@
 //! The real server under torture, behind `cargo xtask torture`: kills at random moments and at every sync, calls that fail,
 //! power cuts. Senders and sinks live outside; a ledger of their own says what must hold.
 //!
-//! Functions have no way out of their sandbox: where they end well is told by a destination's queue, or by their log.
+//! What functions do with an event they tell the sinks by queues: a destination's, or one to which they send from inside.
 
 mod book;
 mod calls;

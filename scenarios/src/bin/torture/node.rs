@@ -1,4 +1,6 @@
 //! A `flint up` that is killed, and started again on the same data and the same port.
+//!
+//! Who starts, kills or waits blocks a thread of the runtime, and says so: a task that is next on it would not run meanwhile.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -12,6 +14,7 @@ use flint_wire::sigv4::SecretKey;
 use scenarios::clock::{monotonic_ns, ms};
 use scenarios::server::Access;
 use serde_json::Value;
+use tokio::task::block_in_place;
 
 pub struct Node {
     binary: PathBuf,
@@ -31,6 +34,10 @@ impl Node {
     /// Starts it; with `before`, by a program that becomes it (strace with its options). Milliseconds until it was ready;
     /// `None` if it ended before that.
     pub fn start(&mut self, before: &[String]) -> Result<Option<f64>> {
+        block_in_place(|| self.start_now(before))
+    }
+
+    fn start_now(&mut self, before: &[String]) -> Result<Option<f64>> {
         ensure!(self.child.is_none(), "the node runs already");
         let log = self.data.with_extension("stderr");
         let log = std::fs::OpenOptions::new().append(true).create(true).open(log)?;
@@ -50,7 +57,7 @@ impl Node {
         BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
         self.child = Some(child);
         let Some(address) = line.trim().strip_prefix("ready http://") else {
-            self.wait(Duration::from_secs(10))?.context("neither ready nor at an end")?;
+            self.wait_now(Duration::from_secs(10))?.context("neither ready nor at an end")?;
             return Ok(None);
         };
         let ready = ms(began, monotonic_ns());
@@ -79,18 +86,33 @@ impl Node {
 
     /// kill -9 of the server process (of what runs under strace: of strace's child too).
     pub fn kill(&mut self) -> Result<()> {
+        block_in_place(|| self.kill_now())
+    }
+
+    fn kill_now(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        for pid in children(child.id()) {
-            kill(pid);
+        let children = children(child.id());
+        for pid in &children {
+            kill(*pid);
         }
         // It may have ended by itself.
         let _ = child.kill();
         child.wait()?;
+        // Not ours to wait for, and it holds the data directory until it is gone.
+        let began = monotonic_ns();
+        while children.iter().any(|pid| runs(*pid)) {
+            ensure!(ms(began, monotonic_ns()) < 10_000.0, "a server that was killed is still there: {children:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         Ok(())
     }
 
     /// Its end, if it comes within `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        block_in_place(|| self.wait_now(limit))
+    }
+
+    fn wait_now(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let began = monotonic_ns();
         let Some(child) = &mut self.child else { bail!("the node does not run") };
         loop {
@@ -129,7 +151,7 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // What is left of a run that failed.
-        let _ = self.kill();
+        let _ = self.kill_now();
     }
 }
 
@@ -143,6 +165,12 @@ fn children(pid: u32) -> Vec<i32> {
     let is_server =
         |pid: &i32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "flint");
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_server).collect()
+}
+
+/// Whether it is there and no zombie.
+fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
 fn kill(pid: i32) {

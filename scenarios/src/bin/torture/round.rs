@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use scenarios::client::Client;
 use scenarios::clock::{monotonic_ns, ms};
 use scenarios::host::Host;
 use tokio::sync::watch;
@@ -106,7 +107,7 @@ impl Round {
                 if let Some(ended) = self.tasks.try_join_next() {
                     ended??;
                 }
-                let quiet = self.scene.book().missing().is_empty() && self.scene.ends().is_quiet();
+                let quiet = self.scene.book().missing().is_empty() && self.scene.ends().missing().is_empty();
                 if quiet && load::depth(&access, self.size).await? == 0 {
                     return Ok::<_, anyhow::Error>(());
                 }
@@ -118,12 +119,13 @@ impl Round {
         });
         match settled.await {
             Ok(outcome) => outcome.context("settling")?,
-            // The judgement says what is missing.
+            // The judgement says what is missing; and here whether the server or a client of ours is stuck.
             Err(_) => {
-                println!(
-                    "  not settled within {limit:?}: {} left in the queues",
-                    load::depth(&access, self.size).await?
-                );
+                let left = load::depth(&access, self.size).await?;
+                let found = tokio::time::timeout(Duration::from_secs(5), async {
+                    load::drain(&mut Client::to(&access).await?).await
+                });
+                println!("  not settled within {limit:?}: {left} left in the queues; a new client: {:?}", found.await);
             }
         }
         if self.size.callers > 0 {
