@@ -171,7 +171,8 @@ def test_what_a_consumer_does_with_a_message_is_its_end(server):
     assert story(later) == [("accepted", None), ("discarded", "QueueDeleted")]
 
 def test_follow_only_what_is_new(server):
-    accept(server, "one", n=1)
+    before = accept(server, "one", n=1)
+    entries_of(Told(server), "--id", before, wanted=lambda e: {"settled", "finished"} <= {x["Kind"] for x in e})
     command = [flint.BINARY, "events", "-f", "--json", "-n", "0", "--function", "one", "--data", str(server.data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=flint.clean_environment())
     try:
