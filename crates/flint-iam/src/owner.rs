@@ -32,10 +32,7 @@ fn resource_is_of(resource: &str, account: &str) -> bool {
     match resource {
         "" => false,
         "*" => true,
-        _ => match resource.parse::<Arn>() {
-            Ok(arn) => arn.account.is_empty() || arn.account == account,
-            Err(_) => false,
-        },
+        _ => Arn::account_of(resource).is_ok_and(|named| named.is_empty() || named == account),
     }
 }
 

@@ -32,27 +32,35 @@ impl Arn {
             resource: resource.into(),
         }
     }
+
+    /// The account in the text of an ARN; empty where it names none.
+    ///
+    /// Errors: [`ParseError`] as for the whole.
+    pub fn account_of(text: &str) -> Result<&str, ParseError> {
+        split(text).map(|[_, _, _, account, _]| account)
+    }
+}
+
+/// Partition, service, region, account, resource.
+fn split(text: &str) -> Result<[&str; 5], ParseError> {
+    let mut parts = text.splitn(6, ':');
+    let mut next = || parts.next().ok_or_else(|| ParseError(text.to_owned()));
+    if next()? != "arn" {
+        return Err(ParseError(text.to_owned()));
+    }
+    let found = [next()?, next()?, next()?, next()?, next()?];
+    let [partition, service, _, _, resource] = found;
+    if partition.is_empty() || service.is_empty() || resource.is_empty() {
+        return Err(ParseError(text.to_owned()));
+    }
+    Ok(found)
 }
 
 impl FromStr for Arn {
     type Err = ParseError;
     fn from_str(s: &str) -> Result<Self, ParseError> {
-        let mut parts = s.splitn(6, ':');
-        let mut next = || parts.next().ok_or_else(|| ParseError(s.to_owned()));
-        if next()? != "arn" {
-            return Err(ParseError(s.to_owned()));
-        }
-        let arn = Arn {
-            partition: next()?.to_owned(),
-            service: next()?.to_owned(),
-            region: next()?.to_owned(),
-            account: next()?.to_owned(),
-            resource: next()?.to_owned(),
-        };
-        if arn.partition.is_empty() || arn.service.is_empty() || arn.resource.is_empty() {
-            return Err(ParseError(s.to_owned()));
-        }
-        Ok(arn)
+        let [partition, service, region, account, resource] = split(s)?.map(str::to_owned);
+        Ok(Arn { partition, service, region, account, resource })
     }
 }
 

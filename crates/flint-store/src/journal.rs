@@ -264,7 +264,7 @@ pub fn of_event(store: &dyn Store, place: &Place, event: EventId) -> Result<Vec<
 }
 
 pub(crate) fn entry_key(place: &Key, position: Position) -> Key {
-    place.clone().raw(&position_bytes(position))
+    place.with_raw(&position_bytes(position))
 }
 
 pub(crate) fn event_key(place: &Key, event: &[u8; 16], position: Position) -> Key {

@@ -86,6 +86,15 @@ impl Key {
         key
     }
 
+    /// This key with `part` behind it, as [`Self::raw`] would make it of a copy.
+    #[must_use]
+    pub fn with_raw(&self, part: &[u8]) -> Self {
+        let mut key = Vec::with_capacity(self.0.len() + part.len());
+        key.extend_from_slice(&self.0);
+        key.extend_from_slice(part);
+        Self(key)
+    }
+
     /// Reads the parts back in order.
     pub fn parts(&self) -> Parts<'_> {
         Parts { rest: &self.0 }
@@ -109,6 +118,11 @@ impl Key {
 }
 
 fn put_text(out: &mut Vec<u8>, part: &str) {
+    if !part.as_bytes().contains(&0) {
+        out.extend_from_slice(part.as_bytes());
+        out.extend_from_slice(&[0, 1]);
+        return;
+    }
     for byte in part.bytes() {
         out.push(byte);
         if byte == 0 {

@@ -1,5 +1,6 @@
 //! Who may come in: by signature (`flint up`), or on trust on this machine alone (`flint dev`).
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -47,8 +48,8 @@ impl DevGate {
     /// Checks where a request comes from: every request, health included. `port` is the listener's.
     pub fn origin(&self, request: &Parts, port: u16) -> Result<(), Shut> {
         let authority = host_of(request);
-        if !self.knows(&authority, port) {
-            return Err(Shut::Host(authority));
+        if !self.knows(authority, port) {
+            return Err(Shut::Host(authority.to_owned()));
         }
         for origin in request.headers.get_all(ORIGIN) {
             let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
@@ -99,21 +100,21 @@ impl DevGate {
 }
 
 /// The authority that the caller named: `Host`, or HTTP/2's `:authority`.
-pub(crate) fn host_of(request: &Parts) -> String {
+pub(crate) fn host_of(request: &Parts) -> &str {
     let mut values = request.headers.get_all(HOST).iter();
     match (values.next(), values.next()) {
-        (Some(host), None) => host.to_str().unwrap_or("").to_owned(),
-        (None, _) => request.uri.authority().map_or_else(String::new, |a| a.as_str().to_owned()),
-        (Some(_), Some(_)) => String::new(),
+        (Some(host), None) => host.to_str().unwrap_or(""),
+        (None, _) => request.uri.authority().map_or("", |authority| authority.as_str()),
+        (Some(_), Some(_)) => "",
     }
 }
 
 /// The service's name in the credential scope, in the header or in the query; empty if there is none.
-pub(crate) fn scope_of(request: &Parts) -> String {
+pub(crate) fn scope_of(request: &Parts) -> Cow<'_, str> {
     let header = request.headers.get(AUTHORIZATION).and_then(|v| v.to_str().ok());
     let scope = match header {
-        Some(header) => credential(header).and_then(|c| c.split('/').nth(3)).map(str::to_owned),
-        None => request.uri.query().and_then(presigned::scope_service),
+        Some(header) => credential(header).and_then(|c| c.split('/').nth(3)).map(Cow::Borrowed),
+        None => request.uri.query().and_then(presigned::scope_service).map(Cow::Owned),
     };
     scope.unwrap_or_default()
 }

@@ -57,7 +57,7 @@ impl Route {
 /// Routes by what the request itself says, then by the scope of its signature.
 pub fn route(request: &Parts) -> Route {
     let scope = scope_of(request);
-    let scope = scope.as_str();
+    let scope = &*scope;
     if let Some(target) = request.headers.get("x-amz-target") {
         return by_target(target.to_str().unwrap_or(""), scope, request);
     }

@@ -55,7 +55,7 @@ pub fn sign(
     let mut signed: Vec<String> =
         names.filter(|n| n == "host" || n == "content-type" || n.starts_with("x-amz-")).collect();
     signed.sort_unstable();
-    let signed: Vec<&str> = signed.iter().map(String::as_str).collect();
+    let signed = signed.join(";");
     let parts = canonical::Parts {
         method: request.method.as_str(),
         path: request.uri.path(),
@@ -68,10 +68,10 @@ pub fn sign(
         canonical::request(&parts, &signed, &hash, rule).map_err(|refusal| Error::Canonical(refusal.to_string()))?;
     let signature = key::signature(&credentials.secret_key, &date, region, service, &canonical);
     let authorization = format!(
-        "{ALGORITHM} Credential={}/{}/{region}/{service}/{TERMINATOR}, SignedHeaders={}, Signature={signature}",
+        "{ALGORITHM} Credential={}/{}/{region}/{service}/{TERMINATOR}, SignedHeaders={signed}, Signature={}",
         credentials.access_key,
         &date[..8],
-        signed.join(";"),
+        key::hex_text(&signature),
     );
     request.headers.insert(AUTHORIZATION, HeaderValue::from_str(&authorization)?);
     Ok(())

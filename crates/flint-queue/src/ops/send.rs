@@ -9,6 +9,7 @@ use flint_model::{Lineage, trace};
 use flint_store::journal::{Entry, Kind};
 use flint_store::{Batch, Mutation, Pending};
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::keys::{self, Duplicate};
 use crate::message::{self, Attribute, Body, MAX_MESSAGE_BYTES, Message};
@@ -23,6 +24,9 @@ pub(crate) const BATCH_BYTES: usize = 900 << 10;
 pub(crate) const BATCH_MESSAGES: usize = 80;
 /// Chunks of text per batch.
 const BATCH_CHUNKS: usize = 14;
+
+/// What belongs to the letters of one call, of which there is mostly one.
+type Few<T> = SmallVec<[T; 1]>;
 
 /// What a sender gives.
 #[derive(Debug)]
@@ -75,21 +79,14 @@ enum Fate {
 pub async fn send_all(queues: &Queues, queue: &Queue, ctx: &Ctx, outgoing: Vec<Outgoing>) -> Vec<Result<Sent, Error>> {
     let settings = queue.settings();
     let now = queues.now();
-    let prepared: Vec<Result<Letter, Error>> =
-        outgoing.into_iter().map(|one| prepare(queues, &settings, ctx, now, one)).collect();
-    let mut results: Vec<Option<Result<Sent, Error>>> = Vec::with_capacity(prepared.len());
-    let mut letters = Vec::with_capacity(prepared.len());
-    for letter in prepared {
-        match letter {
-            Ok(letter) => match upload(queues, letter).await {
-                Ok(letter) => {
-                    letters.push(letter);
-                    results.push(None);
-                }
-                Err(error) => results.push(Some(Err(error))),
-            },
-            Err(error) => results.push(Some(Err(error))),
-        }
+    let mut results: Vec<Option<Result<Sent, Error>>> = Vec::with_capacity(outgoing.len());
+    let mut letters = Vec::with_capacity(outgoing.len());
+    for one in outgoing {
+        let letter = match prepare(queues, &settings, ctx, now, one) {
+            Ok(letter) => upload(queues, letter).await,
+            Err(error) => Err(error),
+        };
+        results.push(letter.map(|letter| letters.push(letter)).err().map(Err));
     }
     let ends = post(queues, queue, &settings, &mut letters).await;
     forget_unsent(queues, &letters, &ends);
@@ -270,15 +267,15 @@ fn hand_over(
     settings: &Settings,
     inner: &mut Inner,
     letters: &mut [Letter],
-) -> Result<(Vec<Fate>, Vec<Pending>), Error> {
+) -> Result<(Few<Fate>, Few<Pending>), Error> {
     let now = queues.now();
     // All look-ups come first: from here on nothing can fail half-way.
     let known = letters
         .iter()
         .map(|letter| letter.digest.as_ref().map_or(Ok(None), |digest| known(queues, queue, digest, now)));
-    let known = known.collect::<Result<Vec<Option<Sent>>, Error>>()?;
-    let mut fates: Vec<Fate> = Vec::with_capacity(letters.len());
-    let mut commits = Vec::with_capacity(1);
+    let known = known.collect::<Result<Few<Option<Sent>>, Error>>()?;
+    let mut fates: Few<Fate> = Few::new();
+    let mut commits = Few::new();
     let (mut batch, mut bytes, mut messages) = (Batch::new(), 0, 0);
     for index in 0..letters.len() {
         let (before, rest) = letters.split_at_mut(index);
@@ -383,11 +380,11 @@ pub(crate) fn root_of_trace(header: &str) -> Option<String> {
 async fn settle(
     queue: &Queue,
     letters: &[Letter],
-    fates: Vec<Fate>,
-    commits: Vec<Pending>,
+    fates: Few<Fate>,
+    commits: Few<Pending>,
 ) -> Vec<Result<Sent, Error>> {
-    let mut ends = Vec::with_capacity(commits.len());
-    let mut guard = Sending { queue, letters, fates: &fates, decided: 0, failed: Vec::new() };
+    let mut ends: Few<_> = Few::new();
+    let mut guard = Sending { queue, letters, fates: &fates, decided: 0, failed: Few::new() };
     for commit in commits {
         let end = commit.await;
         guard.failed.push(end.is_err());
@@ -420,7 +417,7 @@ struct Sending<'a> {
     fates: &'a [Fate],
     /// Commits whose end the heart knows.
     decided: usize,
-    failed: Vec<bool>,
+    failed: Few<bool>,
 }
 
 impl Sending<'_> {

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
 
 use super::Limits;
+use crate::sigv4::key;
 
 /// What is read past a limit and thrown away, so that the caller gets our answer instead of a reset.
 const DISCARDED: usize = 64 << 20;
@@ -153,7 +154,7 @@ where
         whole.push(piece, announced.unwrap_or(0));
     }
     let sent = whole.finish();
-    let hash = hasher.map(|hasher| hex::encode(hasher.finalize()));
+    let hash = hasher.map(|hasher| key::hex_text(&hasher.finalize().into()));
     let bytes = if gzip { gunzip(sent, limit, &mut held).await? } else { sent };
     Ok(Arrived { bytes, hash, held })
 }

@@ -59,8 +59,8 @@ struct Refused {
 /// What is known of a request on its way.
 struct Way<'a> {
     id: RequestId,
-    /// Service and operation, or what stands for them.
-    what: (String, String),
+    /// Service and operation, once they are known.
+    what: Option<(&'static str, &'static str)>,
     visit: &'a mut Visit,
 }
 
@@ -78,8 +78,7 @@ where
     let id = RequestId::random();
     let started = options.clock.monotonic();
     let (head, body) = request.into_parts();
-    let what = (head.method.as_str().to_owned(), head.uri.path().to_owned());
-    let mut way = Way { id, what, visit };
+    let mut way = Way { id, what: None, visit };
     let answer = match serve(options, budget, door, &head, body, &mut way).await {
         Ok(answer) => answer,
         Err(refused) => {
@@ -88,8 +87,9 @@ where
         }
     };
     let took = options.clock.monotonic().saturating_sub(started);
+    let (service, operation) = way.what.unwrap_or((head.method.as_str(), head.uri.path()));
     tracing::debug!(
-        request_id = %id, service = way.what.0, operation = way.what.1, status = answer.status().as_u16(),
+        request_id = %id, service, operation, status = answer.status().as_u16(),
         ms = took.as_secs_f64() * 1e3, "request"
     );
     answer
@@ -161,7 +161,7 @@ where
             route::by_form(service, &scope_of(head), &bytes, query, head.uri.path()).map_err(refused)?
         }
     };
-    way.what = (call.service.name.to_owned(), call.operation.name.to_owned());
+    way.what = Some((call.service.name, call.operation.name));
     let told = (call.service.protocol, Some(call.service));
     let refused = |fault: Fault| Refused { protocol: told.0, service: told.1, fault };
     let input = decode(&options.switchboard, &call, head, bytes).await.map_err(refused)?;
@@ -186,12 +186,12 @@ fn bounded(head: &Parts, limits: &Limits) -> Result<(), Fault> {
 }
 
 /// What stands between a head that looks right and a caller who is known.
-enum Admission {
-    Claimed(Claim),
+enum Admission<'a> {
+    Claimed(Claim<'a>),
     Trusted(Verified),
 }
 
-impl Admission {
+impl Admission<'_> {
     fn is_known(&self, gate: &Gate) -> bool {
         match (self, gate) {
             (Admission::Claimed(claim), Gate::Signed { keys, .. }) => claim.is_known(&**keys),
@@ -208,7 +208,7 @@ impl Admission {
     }
 }
 
-fn claim(options: &FrontOptions, head: &Parts, route: &Route, now: Timestamp) -> Result<Admission, Refusal> {
+fn claim<'a>(options: &FrontOptions, head: &'a Parts, route: &Route, now: Timestamp) -> Result<Admission<'a>, Refusal> {
     match &options.gate {
         Gate::Dev(dev) => dev.admit(head, &options.region).map(Admission::Trusted),
         Gate::Signed { regions, .. } => {

@@ -28,33 +28,33 @@ pub struct Parts<'a> {
     pub authority: Option<&'a str>,
 }
 
-/// Builds the canonical request over the headers that `signed` names (lower case, sorted).
+/// Builds the canonical request over the headers that `signed` names (lower case, sorted, joined by semicolons).
 ///
 /// Errors: a header that is named and not there or not text, a bent percent sign in the query.
-pub fn request(parts: &Parts<'_>, signed: &[&str], payload_hash: &str, rule: PathRule) -> Result<String, Refusal> {
-    let mut out = String::with_capacity(512);
+pub fn request(parts: &Parts<'_>, signed: &str, payload_hash: &str, rule: PathRule) -> Result<String, Refusal> {
+    // Most requests fit, so that it never grows.
+    let mut out = String::with_capacity(1024);
     out.push_str(parts.method);
     out.push('\n');
     out.push_str(&path(parts.path, rule));
     out.push('\n');
     out.push_str(&query(parts.query)?);
     out.push('\n');
-    for name in signed {
+    for name in signed.split(';') {
         out.push_str(name);
         out.push(':');
-        out.push_str(&header(parts, name)?);
+        header(parts, name, &mut out)?;
         out.push('\n');
     }
     out.push('\n');
-    out.push_str(&signed.join(";"));
+    out.push_str(signed);
     out.push('\n');
     out.push_str(payload_hash);
     Ok(out)
 }
 
-/// The value of a signed header: trimmed, inner runs of blanks folded, several values joined by commas.
-fn header(parts: &Parts<'_>, name: &str) -> Result<String, Refusal> {
-    let mut out = String::new();
+/// Appends the value of a signed header: trimmed, inner runs of blanks folded, several values joined by commas.
+fn header(parts: &Parts<'_>, name: &str, out: &mut String) -> Result<(), Refusal> {
     let mut found = false;
     for value in parts.headers.get_all(name) {
         let text = std::str::from_utf8(value.as_bytes())
@@ -63,6 +63,10 @@ fn header(parts: &Parts<'_>, name: &str) -> Result<String, Refusal> {
             out.push(',');
         }
         found = true;
+        if !text.bytes().any(|b| matches!(b, b' ' | b'\t')) {
+            out.push_str(text);
+            continue;
+        }
         let mut words = text.split([' ', '\t']).filter(|w| !w.is_empty());
         if let Some(first) = words.next() {
             out.push_str(first);
@@ -76,11 +80,11 @@ fn header(parts: &Parts<'_>, name: &str) -> Result<String, Refusal> {
         out.push_str(parts.authority.unwrap_or(""));
         found = parts.authority.is_some();
     }
-    if found { Ok(out) } else { Err(Refusal::invalid(format!("The signed header '{name}' is not in the request."))) }
+    if found { Ok(()) } else { Err(Refusal::invalid(format!("The signed header '{name}' is not in the request."))) }
 }
 
 fn path(raw: &str, rule: PathRule) -> Cow<'_, str> {
-    if rule == PathRule::Once {
+    if rule == PathRule::Once || raw == "/" {
         return Cow::Borrowed(if raw.is_empty() { "/" } else { raw });
     }
     let normal = normalise(raw);
@@ -117,6 +121,9 @@ fn normalise(raw: &str) -> String {
 
 /// Decodes and encodes every name and value anew, then sorts.
 fn query(raw: &str) -> Result<String, Refusal> {
+    if raw.is_empty() {
+        return Ok(String::new());
+    }
     let mut pairs = Vec::new();
     for pair in raw.split('&').filter(|p| !p.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -1,17 +1,23 @@
 //! What a request says about who signed it, and the check of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use flint_base::Timestamp;
 use flint_kit::Principal;
 use flint_model::Region;
-use http::HeaderMap;
+use http::header::{AUTHORIZATION, DATE};
+use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq;
 
 use super::canonical::{self, Parts, PathRule};
 use super::key::{self, Keys, SecretKey};
 use super::presigned::{self, Presigned};
 use super::{ALGORITHM, Refusal, TERMINATOR, time};
+
+const X_AMZ_CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const X_AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const X_AMZ_SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
 /// How far a request's date may be from ours, either way.
 pub const SKEW: Duration = Duration::from_secs(15 * 60);
@@ -51,35 +57,36 @@ pub struct Expected<'a> {
 
 /// A signature that is well formed, in scope and in time, and not yet verified.
 #[derive(Debug)]
-pub struct Claim {
-    access_key: String,
-    token: Option<String>,
+pub struct Claim<'a> {
+    access_key: Cow<'a, str>,
+    token: Option<Cow<'a, str>>,
     region: Region,
-    service: String,
-    date: String,
-    signed: Vec<String>,
-    signature: String,
+    service: Cow<'a, str>,
+    date: Cow<'a, str>,
+    /// Names of headers, sorted, joined by semicolons.
+    signed: Cow<'a, str>,
+    signature: [u8; 32],
     /// The payload hash that the request announces.
-    announced: Option<String>,
+    announced: Option<&'a str>,
     presigned: bool,
     now: Timestamp,
 }
 
 /// Both forms of a signature say this.
-struct Said {
-    credential: String,
-    signed_headers: String,
-    signature: String,
-    token: Option<String>,
-    date: RequestDate,
+struct Said<'a> {
+    credential: Cow<'a, str>,
+    signed_headers: Cow<'a, str>,
+    signature: Cow<'a, str>,
+    token: Option<Cow<'a, str>>,
+    date: RequestDate<'a>,
     presigned: bool,
 }
 
-impl Said {
+impl<'a> Said<'a> {
     /// A request is signed in its header or in its query, never in both.
-    fn read(parts: &Parts<'_>, now: Timestamp) -> Result<Self, Refusal> {
-        let header = single(parts.headers, "authorization")?;
-        let token = single(parts.headers, "x-amz-security-token")?.map(str::to_owned);
+    fn read(parts: &Parts<'a>, now: Timestamp) -> Result<Self, Refusal> {
+        let header = single(parts.headers, &AUTHORIZATION)?;
+        let token = single(parts.headers, &X_AMZ_SECURITY_TOKEN)?.map(Cow::Borrowed);
         match (header, presigned::is_signed(parts.query)) {
             (Some(_), true) => Err(Refusal::incomplete(
                 "Only one auth mechanism allowed: the Authorization header or the query-string parameters.",
@@ -88,9 +95,9 @@ impl Said {
             (Some(header), false) => {
                 let fields = Fields::parse(header)?;
                 Ok(Self {
-                    credential: fields.credential.to_owned(),
-                    signed_headers: fields.signed_headers.to_owned(),
-                    signature: fields.signature.to_owned(),
+                    credential: fields.credential.into(),
+                    signed_headers: fields.signed_headers.into(),
+                    signature: fields.signature.into(),
                     token,
                     date: request_date(parts.headers)?,
                     presigned: false,
@@ -110,11 +117,11 @@ impl Said {
                     return Err(Refusal::incomplete("The security token of a presigned URL is in its query string."));
                 }
                 Ok(Self {
-                    credential: said.credential,
-                    signed_headers: said.signed_headers,
-                    signature: said.signature,
-                    token: said.token,
-                    date: RequestDate { at: said.signed_at, text: said.date },
+                    credential: said.credential.into(),
+                    signed_headers: said.signed_headers.into(),
+                    signature: said.signature.into(),
+                    token: said.token.map(Cow::Owned),
+                    date: RequestDate { at: said.signed_at, text: said.date.into() },
                     presigned: true,
                 })
             }
@@ -122,31 +129,29 @@ impl Said {
     }
 }
 
-impl Claim {
+impl<'a> Claim<'a> {
     /// Reads and checks everything that needs neither the body nor a secret.
-    pub fn read(parts: &Parts<'_>, expected: &Expected<'_>) -> Result<Self, Refusal> {
+    pub fn read(parts: &Parts<'a>, expected: &Expected<'_>) -> Result<Self, Refusal> {
         let said = Said::read(parts, expected.now)?;
-        let scope = Scope::parse(&said.credential)?;
+        let scope = Scope::parse(said.credential)?;
         scope.check(expected, &said.date, said.presigned)?;
-        let signed = signed_headers(&said.signed_headers, parts)?;
-        let announced = single(parts.headers, "x-amz-content-sha256")?.map(str::to_owned);
-        if announced.as_deref().is_some_and(|hash| !is_hash(hash)) {
+        check_signed_headers(&said.signed_headers, parts)?;
+        let announced = single(parts.headers, &X_AMZ_CONTENT_SHA256)?;
+        if announced.is_some_and(|hash| digest(hash).is_none()) {
             return Err(Refusal::invalid(
                 "The value of 'x-amz-content-sha256' must be the SHA-256 of the payload in lower-case hex; unsigned and \
                  streaming payloads are not served here.",
             ));
         }
-        if !is_hash(&said.signature) {
-            return Err(Refusal::Mismatch);
-        }
+        let signature = digest(&said.signature).ok_or(Refusal::Mismatch)?;
         Ok(Self {
-            access_key: scope.access_key.to_owned(),
+            access_key: scope.access_key,
             token: said.token,
             region: scope.region,
-            service: scope.service.to_owned(),
+            service: scope.service,
             date: said.date.text,
-            signed,
-            signature: said.signature,
+            signed: said.signed_headers,
+            signature,
             announced,
             presigned: said.presigned,
             now: expected.now,
@@ -168,13 +173,12 @@ impl Claim {
 
     /// Checks the payload and the signature. `payload_hash` is the SHA-256 of the body as sent, in lower-case hex.
     pub fn verify(&self, parts: &Parts<'_>, payload_hash: &str, keys: &dyn Keys) -> Result<Verified, Refusal> {
-        let signed: Vec<&str> = self.signed.iter().map(String::as_str).collect();
         let rule = if self.service == "s3" { PathRule::Once } else { PathRule::Twice };
         let canonical = if self.presigned {
             let query = presigned::without_signature(parts.query);
-            canonical::request(&Parts { query: &query, ..*parts }, &signed, payload_hash, rule)?
+            canonical::request(&Parts { query: &query, ..*parts }, &self.signed, payload_hash, rule)?
         } else {
-            canonical::request(parts, &signed, payload_hash, rule)?
+            canonical::request(parts, &self.signed, payload_hash, rule)?
         };
         let (owner, expires) = match &self.token {
             None => (keys.owner(&self.access_key), None),
@@ -186,9 +190,8 @@ impl Claim {
         let nobody = SecretKey::new("no key has this secret; it only costs the same time to check");
         let secret = owner.as_ref().map_or(&nobody, |o| &o.secret);
         let good = key::signature(secret, &self.date, self.region.as_str(), &self.service, &canonical);
-        let payload = self.announced.as_deref().unwrap_or(payload_hash);
-        let matches =
-            good.as_bytes().ct_eq(self.signature.as_bytes()) & payload.as_bytes().ct_eq(payload_hash.as_bytes());
+        let payload = self.announced.unwrap_or(payload_hash);
+        let matches = good.ct_eq(&self.signature) & payload.as_bytes().ct_eq(payload_hash.as_bytes());
         let owner = owner.ok_or(Refusal::Unrecognized)?;
         if !bool::from(matches) {
             return Err(Refusal::Mismatch);
@@ -245,16 +248,31 @@ impl<'a> Fields<'a> {
 }
 
 struct Scope<'a> {
-    access_key: &'a str,
-    day: &'a str,
+    access_key: Cow<'a, str>,
+    day: Cow<'a, str>,
     region: Region,
-    service: &'a str,
+    service: Cow<'a, str>,
 }
 
 impl<'a> Scope<'a> {
-    fn parse(credential: &'a str) -> Result<Self, Refusal> {
-        let parts: Vec<&str> = credential.split('/').collect();
-        let [access_key, day, region, service, terminator] = parts[..] else {
+    fn parse(credential: Cow<'a, str>) -> Result<Self, Refusal> {
+        match credential {
+            Cow::Borrowed(text) => Self::split(text),
+            Cow::Owned(text) => Scope::split(&text).map(Scope::into_owned),
+        }
+    }
+
+    fn into_owned<'b>(self) -> Scope<'b> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let Self { access_key, day, region, service } = self;
+        Scope { access_key: own(access_key), day: own(day), region, service: own(service) }
+    }
+
+    fn split(credential: &'a str) -> Result<Self, Refusal> {
+        let mut parts = credential.split('/');
+        let mut next = || parts.next();
+        let five = (next(), next(), next(), next(), next(), next());
+        let (Some(access_key), Some(day), Some(region), Some(service), Some(terminator), None) = five else {
             return Err(Refusal::incomplete(
                 "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term.",
             ));
@@ -269,11 +287,11 @@ impl<'a> Scope<'a> {
             return Err(Refusal::Unrecognized);
         }
         let region = region.parse().map_err(|_| Refusal::invalid("Credential should be scoped to a valid region."))?;
-        Ok(Self { access_key, day, region, service })
+        Ok(Self { access_key: access_key.into(), day: day.into(), region, service: service.into() })
     }
 
     /// `lasting`: a presigned URL says itself how long it holds, so its date may be long ago.
-    fn check(&self, expected: &Expected<'_>, date: &RequestDate, lasting: bool) -> Result<(), Refusal> {
+    fn check(&self, expected: &Expected<'_>, date: &RequestDate<'_>, lasting: bool) -> Result<(), Refusal> {
         if let Some(service) = expected.service
             && service != self.service
         {
@@ -310,38 +328,41 @@ impl<'a> Scope<'a> {
     }
 }
 
-struct RequestDate {
+struct RequestDate<'a> {
     at: Timestamp,
     /// In the basic form, sixteen ASCII characters.
-    text: String,
+    text: Cow<'a, str>,
 }
 
 /// `X-Amz-Date`, else `Date`.
-fn request_date(headers: &HeaderMap) -> Result<RequestDate, Refusal> {
+fn request_date(headers: &HeaderMap) -> Result<RequestDate<'_>, Refusal> {
     let missing = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.";
-    let at = match single(headers, "x-amz-date")? {
+    let at = match single(headers, &X_AMZ_DATE)? {
         Some(text) => match time::parse_basic(text) {
-            Some(at) => return Ok(RequestDate { at, text: text.to_owned() }),
+            Some(at) => return Ok(RequestDate { at, text: text.into() }),
             None => None,
         },
-        None => time::parse_date(single(headers, "date")?.ok_or_else(|| Refusal::incomplete(missing))?),
+        None => time::parse_date(single(headers, &DATE)?.ok_or_else(|| Refusal::incomplete(missing))?),
     };
     let at = at.ok_or_else(|| {
         Refusal::incomplete("Date must be in ISO-8601 'basic format', such as '20261121T090000Z', or an HTTP date.")
     })?;
     let text = time::basic(at);
-    if text.len() == 16 { Ok(RequestDate { at, text }) } else { Err(Refusal::incomplete(missing)) }
+    if text.len() == 16 { Ok(RequestDate { at, text: text.into() }) } else { Err(Refusal::incomplete(missing)) }
 }
 
-/// The list of signed headers: lower case, sorted, each once, with `host` and every `x-amz-*` header in it.
-fn signed_headers(list: &str, parts: &Parts<'_>) -> Result<Vec<String>, Refusal> {
-    let names: Vec<&str> = list.split(';').collect();
+/// Checks the list of signed headers: lower case, sorted, each once, with `host` and every `x-amz-*` header in it.
+fn check_signed_headers(list: &str, parts: &Parts<'_>) -> Result<(), Refusal> {
     let lower = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
-    if !names.iter().all(|n| lower(n)) || !names.windows(2).all(|w| w[0] < w[1]) {
-        return Err(Refusal::invalid("SignedHeaders must be lower-case names, sorted, each once."));
+    let mut last = "";
+    for name in list.split(';') {
+        if !lower(name) || name <= last {
+            return Err(Refusal::invalid("SignedHeaders must be lower-case names, sorted, each once."));
+        }
+        last = name;
     }
     let demand = |name: &str| {
-        if names.binary_search(&name).is_ok() {
+        if list.split(';').any(|signed| signed == name) {
             Ok(())
         } else {
             Err(Refusal::invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")))
@@ -351,11 +372,11 @@ fn signed_headers(list: &str, parts: &Parts<'_>) -> Result<Vec<String>, Refusal>
     for name in parts.headers.keys().map(|n| n.as_str()).filter(|n| n.starts_with("x-amz-")) {
         demand(name)?;
     }
-    Ok(names.into_iter().map(str::to_owned).collect())
+    Ok(())
 }
 
 /// The value of a header that may be there once.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
@@ -365,7 +386,11 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ref
     Ok(Some(text.trim_matches([' ', '\t'])))
 }
 
-/// Sixty-four lower-case hex digits.
-fn is_hash(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+/// The digest that sixty-four lower-case hex digits stand for.
+fn digest(text: &str) -> Option<[u8; 32]> {
+    let mut out = [0; 32];
+    if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    hex::decode_to_slice(text, &mut out).ok().map(|()| out)
 }

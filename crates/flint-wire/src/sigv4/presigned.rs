@@ -41,7 +41,7 @@ pub(crate) struct Presigned {
 
 /// Whether the query string holds any part of a signature.
 pub(crate) fn is_signed(query: &str) -> bool {
-    query.split('&').any(|pair| NAMES.contains(&name_of(pair).to_ascii_lowercase().as_str()))
+    !query.is_empty() && query.split('&').any(|pair| NAMES.contains(&name_of(pair).to_ascii_lowercase().as_str()))
 }
 
 /// The service's name in the credential scope of a presigned URL.
