@@ -9,7 +9,7 @@ use flint_model::{AccountId, Region};
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::request::Parts;
 
-use crate::sigv4::{Keys, Refusal, Verified, presigned};
+use crate::sigv4::{ALGORITHM, Keys, Refusal, Verified, presigned};
 
 /// How callers are let in.
 #[derive(Clone, Debug)]
@@ -120,7 +120,9 @@ pub(crate) fn scope_of(request: &Parts) -> Cow<'_, str> {
 }
 
 fn credential(header: &str) -> Option<&str> {
-    let (_, rest) = header.split_once("Credential=")?;
+    // The usual form needs no search.
+    let usual = header.strip_prefix(ALGORITHM).and_then(|rest| rest.strip_prefix(" Credential="));
+    let rest = usual.or_else(|| header.split_once("Credential=").map(|(_, rest)| rest))?;
     rest.split([',', ' ']).next()
 }
 

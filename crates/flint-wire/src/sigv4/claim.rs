@@ -8,6 +8,7 @@ use flint_kit::Principal;
 use flint_model::Region;
 use http::header::{AUTHORIZATION, DATE};
 use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
 use subtle::ConstantTimeEq;
 
 use super::canonical::{self, Parts, PathRule};
@@ -354,15 +355,13 @@ fn request_date(headers: &HeaderMap) -> Result<RequestDate<'_>, Refusal> {
 /// Checks the list of signed headers: lower case, sorted, each once, with `host` and every `x-amz-*` header in it.
 fn check_signed_headers(list: &str, parts: &Parts<'_>) -> Result<(), Refusal> {
     let lower = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && !b.is_ascii_uppercase());
-    let mut last = "";
-    for name in list.split(';') {
-        if !lower(name) || name <= last {
-            return Err(Refusal::invalid("SignedHeaders must be lower-case names, sorted, each once."));
-        }
-        last = name;
+    // Requests sign about ten headers.
+    let names: SmallVec<[&str; 16]> = list.split(';').collect();
+    if !names.iter().all(|n| lower(n)) || !names.windows(2).all(|w| w[0] < w[1]) {
+        return Err(Refusal::invalid("SignedHeaders must be lower-case names, sorted, each once."));
     }
     let demand = |name: &str| {
-        if list.split(';').any(|signed| signed == name) {
+        if names.binary_search(&name).is_ok() {
             Ok(())
         } else {
             Err(Refusal::invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")))
