@@ -133,7 +133,15 @@ await step("sessions", async () => {
   const credentials = { accessKeyId: c.AccessKeyId, secretAccessKey: c.SecretAccessKey, sessionToken: c.SessionToken };
   const who = await new STSClient({ ...settings, credentials }).send(new GetCallerIdentityCommand({}));
   assert.equal(who.Arn, user.Arn);
-  await new lambdaSdk.LambdaClient({ ...settings, credentials }).send(new lambdaSdk.ListFunctionsCommand({}));
+  // What it may do is what the role may.
+  const session = new lambdaSdk.LambdaClient({ ...settings, credentials });
+  await refused(session, new lambdaSdk.ListFunctionsCommand({}), "AccessDeniedException", 403);
+  const policy = { RoleName: name, PolicyName: "list" };
+  const statement = { Effect: "Allow", Action: "lambda:ListFunctions", Resource: "*" };
+  const PolicyDocument = JSON.stringify({ Version: "2012-10-17", Statement: [statement] });
+  await iam.send(new iamSdk.PutRolePolicyCommand({ ...policy, PolicyDocument }));
+  await session.send(new lambdaSdk.ListFunctionsCommand({}));
+  await iam.send(new iamSdk.DeleteRolePolicyCommand(policy));
 });
 
 await step("errors", async () => {

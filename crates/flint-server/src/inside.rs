@@ -19,7 +19,7 @@ const OTHER_PORT: u16 = 4566;
 const CONNECTIONS: usize = 4096;
 
 /// Bytes of request bodies from inside that are held at a time.
-const BUFFERED: usize = 256 << 20;
+const BUFFERED: usize = 512 << 20;
 
 /// The port on an environment's loopback: the server's own, so that an address means the same inside and outside (queues' URLs).
 pub(crate) fn port(listen: SocketAddr) -> u16 {

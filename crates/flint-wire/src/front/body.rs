@@ -69,13 +69,23 @@ impl Error {
     }
 }
 
+/// What somebody with a share may always hold, if there is as much left for all.
+const SHARE_LEAST: usize = 2 << 20;
+
 /// The bytes of bodies that may be held at a time.
 #[derive(Debug)]
 pub struct Budget {
-    free: AtomicUsize,
+    used: AtomicUsize,
+    of: Of,
 }
 
-/// A share of the budget; given back when dropped.
+#[derive(Debug)]
+enum Of {
+    All(usize),
+    Share(Arc<Budget>),
+}
+
+/// What is held of the budget; given back when dropped.
 #[derive(Debug)]
 pub struct Held {
     budget: Arc<Budget>,
@@ -84,18 +94,53 @@ pub struct Held {
 
 impl Budget {
     pub fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free: AtomicUsize::new(bytes) })
+        Arc::new(Self { used: AtomicUsize::new(0), of: Of::All(bytes) })
+    }
+
+    /// A share for one of many: at most a quarter of what nobody holds, so that some is always left for others, however many take
+    /// theirs.
+    pub fn share(self: &Arc<Self>) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), of: Of::Share(Arc::clone(self)) })
     }
 
     fn hold(self: &Arc<Self>) -> Held {
         Held { budget: Arc::clone(self), bytes: 0 }
     }
+
+    fn left(&self) -> usize {
+        self.limit().saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    fn limit(&self) -> usize {
+        match &self.of {
+            Of::All(bytes) => *bytes,
+            Of::Share(all) => (all.left() / 4).max(SHARE_LEAST),
+        }
+    }
+
+    fn take(&self, bytes: usize) -> Result<(), Error> {
+        let limit = self.limit();
+        let more = |used: usize| used.checked_add(bytes).filter(|used| *used <= limit);
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).map_err(|_| Error::Busy)?;
+        if let Of::Share(all) = &self.of {
+            all.take(bytes).inspect_err(|_| {
+                self.used.fetch_sub(bytes, Ordering::Relaxed);
+            })?;
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if let Of::Share(all) = &self.of {
+            all.give_back(bytes);
+        }
+    }
 }
 
 impl Held {
     fn take(&mut self, bytes: usize) -> Result<(), Error> {
-        let less = |free: usize| free.checked_sub(bytes);
-        self.budget.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).map_err(|_| Error::Busy)?;
+        self.budget.take(bytes)?;
         self.bytes += bytes;
         Ok(())
     }
@@ -103,7 +148,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.free.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.give_back(self.bytes);
     }
 }
 
@@ -349,6 +394,26 @@ mod tests {
         assert!(matches!(read(&HeaderMap::new(), body(8), 100, &limits, &budget, false).await, Err(Error::Busy)));
         drop(first);
         assert!(read(&HeaderMap::new(), body(8), 100, &limits, &budget, false).await.is_ok());
+    }
+
+    #[test]
+    fn nobody_with_a_share_takes_it_all() {
+        let all = Budget::new(400 << 20);
+        let greedy: Vec<_> = (0..8).map(|_| all.share()).collect();
+        let mut held = Vec::new();
+        for share in &greedy {
+            let mut own = share.hold();
+            while own.take(1 << 20).is_ok() {}
+            assert!(own.bytes >= 16 << 20, "{}", own.bytes);
+            held.push(own);
+        }
+        let mut late = all.share().hold();
+        assert!(late.take(SHARE_LEAST).is_ok(), "{} left", all.left());
+        drop((held, late));
+        assert_eq!((all.left(), greedy[0].left()), (400 << 20, 100 << 20));
+        let mut outside = all.hold();
+        assert!(outside.take(400 << 20).is_ok());
+        assert!(all.share().hold().take(1).is_err());
     }
 
     #[tokio::test]

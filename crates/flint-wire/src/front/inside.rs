@@ -21,12 +21,12 @@ const PER_SECOND: u32 = 1000;
 impl Front {
     /// Serves the listener of one execution environment until dropped, with all its connections; a call that runs goes on to its
     /// end. What comes in is held to the same gate and limits as from outside and counts against this front's connections, and
-    /// against [`CONNECTIONS`] of its own. Its place in a chain is that of the event that runs, whatever it says.
+    /// against [`CONNECTIONS`] of its own; its bodies have a share of the front's. Its place in a chain is that of the event that runs, whatever it says.
     ///
     /// [`Front::watch`] has to run beside it.
     pub async fn serve_inside(self: Arc<Self>, listener: TcpListener, running: Arc<dyn Running>) {
         let Ok(address) = listener.local_addr() else { return };
-        let door = Arc::new(Door { port: address.port(), inside: Some(running) });
+        let door = Arc::new(Door { port: address.port(), inside: Some(running), budget: self.budget.share() });
         let own = Arc::new(Semaphore::new(CONNECTIONS));
         // Nothing is ever sent: an environment's connections end with it.
         let (_stop, stopping) = watch::channel(());

@@ -37,6 +37,8 @@ pub(super) struct Door {
     pub(super) port: u16,
     /// What runs in the execution environment that it belongs to; none: it came from outside.
     pub(super) inside: Option<Arc<dyn Running>>,
+    /// What bodies that come in here may hold.
+    pub(super) budget: Arc<Budget>,
 }
 
 impl Door {
@@ -65,13 +67,7 @@ struct Way<'a> {
 }
 
 /// Answers one request that came through `door`; `visit` is told when all of the request has come.
-pub(super) async fn answer<B>(
-    options: &FrontOptions,
-    budget: &Arc<Budget>,
-    door: &Door,
-    request: Request<B>,
-    visit: &mut Visit,
-) -> Answer
+pub(super) async fn answer<B>(options: &FrontOptions, door: &Door, request: Request<B>, visit: &mut Visit) -> Answer
 where
     B: http_body::Body<Data = Bytes>,
 {
@@ -79,7 +75,7 @@ where
     let started = options.clock.monotonic();
     let (head, body) = request.into_parts();
     let mut way = Way { id, what: None, visit };
-    let answer = match serve(options, budget, door, &head, body, &mut way).await {
+    let answer = match serve(options, door, &head, body, &mut way).await {
         Ok(answer) => answer,
         Err(refused) => {
             log_source(&refused.fault, id);
@@ -98,7 +94,6 @@ where
 /// The way in, station by station.
 async fn serve<B>(
     options: &FrontOptions,
-    budget: &Arc<Budget>,
     door: &Door,
     head: &Parts,
     body: B,
@@ -147,7 +142,7 @@ where
         _ => (STRAY_BODY, ""),
     };
     let hashed = matches!(claim, Admission::Claimed(_));
-    let arrived = body::read(&head.headers, body, limit, &options.limits, budget, hashed).await;
+    let arrived = body::read(&head.headers, body, limit, &options.limits, &door.budget, hashed).await;
     way.visit.runs();
     let Arrived { bytes, hash, held } = arrived.map_err(|e| refused(e.fault(name)))?;
     let caller = claim.admit(options, head, hash.as_deref().unwrap_or("")).map_err(|r| refused(r.fault(told.0)))?;

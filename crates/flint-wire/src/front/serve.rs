@@ -45,7 +45,7 @@ const PIECE: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Front {
     options: Arc<FrontOptions>,
-    budget: Arc<Budget>,
+    pub(super) budget: Arc<Budget>,
     connections: Arc<Semaphore>,
     pub(super) roll: Arc<Roll>,
     http1: auto::Builder<TokioExecutor>,
@@ -87,7 +87,8 @@ impl Front {
     ///
     /// Errors: the listener's own; a failed accept of one connection is waited out.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let door = Arc::new(Door { port: listener.local_addr()?.port(), inside: None });
+        let door =
+            Arc::new(Door { port: listener.local_addr()?.port(), inside: None, budget: Arc::clone(&self.budget) });
         let (stop, stopping) = watch::channel(());
         let mut shutdown = pin!(shutdown);
         let watch = tokio::spawn(Arc::clone(&self.roll).watch());
@@ -147,10 +148,10 @@ impl Front {
         // Small answers leave at once; a socket that refuses this is slower, not wrong.
         let _ = stream.set_nodelay(true);
         let service = service_fn(|request: Request<Incoming>| {
-            let (options, budget, mut visit) = (Arc::clone(&self.options), Arc::clone(&self.budget), life.visit());
+            let (options, mut visit) = (Arc::clone(&self.options), life.visit());
             let door = Arc::clone(door);
             async move {
-                let mut answer = request::answer(&options, &budget, &door, request, &mut visit).await;
+                let mut answer = request::answer(&options, &door, request, &mut visit).await;
                 visit.answered();
                 answer.headers_mut().insert(SERVER, HeaderValue::from_static("flint"));
                 Ok::<_, Infallible>(answer.map(|body| Outgoing::new(body, http2, visit)))
