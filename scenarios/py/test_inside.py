@@ -1,30 +1,20 @@
 """What a function sees of the host: nothing. The same probe, unconfined, is the control."""
 
-import http.server
 import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 import flint
+import inside as inside_tools
 
 PROBE = Path(__file__).with_name("inside_probe.py")
 KINDS = ("mnt", "pid", "net", "ipc", "uts", "cgroup", "user")
-
-
-class Careless(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802 - the name is the library's
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +30,7 @@ def seen(shared, functions, tmp_path_factory):
     marker = "flint-marker-" + secrets.token_hex(8)
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", marker])
     listener = socket.create_server(("127.0.0.1", 0))
-    # The control's server: one that asks nobody who it is.
-    careless = http.server.HTTPServer(("127.0.0.1", 0), Careless)
-    threading.Thread(target=careless.serve_forever, daemon=True).start()
+    careless = inside_tools.Careless()
     event = {
         "secret_path": str(secret), "secret": text, "marker": marker, "marker_pid": sleeper.pid,
         "port": listener.getsockname()[1], "server": list(shared.address),
@@ -66,14 +54,13 @@ def seen(shared, functions, tmp_path_factory):
         control = subprocess.run(
             [sys.executable, str(folder / "inside_probe.py")], text=True, capture_output=True, timeout=60,
             input=json.dumps({**event, "code": str(folder), "tmp": str(folder), "parent": sleeper.pid,
-                              "server": list(careless.server_address)}),
+                              "server": careless.address}),
         )
         assert control.returncode == 0, control.stderr
         yield answer.json, json.loads(control.stdout), outside
     finally:
         listener.close()
-        careless.shutdown()
-        careless.server_close()
+        careless.close()
         sleeper.kill()
         sleeper.wait()
 

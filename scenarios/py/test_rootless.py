@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import flint
+import inside as inside_tools
 from test_inside import KINDS, PROBE
 
 # Nobody else's: no such user is in the password file, and no server's range of ids holds it.
@@ -270,6 +271,7 @@ def seen(home, server, client):
     secret.chmod(0o644)
     (home.path / "inside_probe.py").write_text(PROBE.read_text())
     sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", marker])
+    careless = inside_tools.Careless()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         event = {
             "secret_path": str(secret), "secret": text, "marker": marker, "marker_pid": sleeper.pid,
@@ -284,11 +286,13 @@ def seen(home, server, client):
             outside = [status(pid) for pid in processes(server)]
             control = subprocess.run(
                 [sys.executable, str(home.path / "inside_probe.py")], text=True, capture_output=True, timeout=60,
-                input=json.dumps({**event, "code": str(home.path), "tmp": str(home.path), "parent": sleeper.pid}),
+                input=json.dumps({**event, "code": str(home.path), "tmp": str(home.path), "parent": sleeper.pid,
+                                  "server": careless.address}),
             )
             assert control.returncode == 0, control.stderr
             yield answer.json, json.loads(control.stdout), outside
         finally:
+            careless.close()
             sleeper.kill()
             sleeper.wait()
 
