@@ -85,7 +85,9 @@ impl Error {
             Error::Service { operation: "FilterLogEvents", code, .. } if code == "InvalidParameterException" => {
                 FILTER_HINT.into()
             }
-            Error::Service { code, status, .. } => return service_hint(code, *status),
+            Error::Service { operation, code, status, .. } => {
+                return of_events(operation, code).or_else(|| service_hint(code, *status));
+            }
             Error::Answer { .. } => "check that --endpoint names a Flint server of this version".into(),
             Error::Endpoint(_) => "for example --endpoint http://127.0.0.1:4566".into(),
             Error::File { source, .. } => match source.kind() {
@@ -133,6 +135,22 @@ const FILTER_HINT: &str = "a pattern is words (all of them), ?a ?b (one of them)
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// Where an event or a group of failures is found that the caller did not name well.
+fn of_events(operation: &str, code: &str) -> Option<String> {
+    if !matches!(code, "ResourceNotFoundException" | "ValidationException") {
+        return None;
+    }
+    match operation {
+        "GetFailureGroup" | "RedriveFailures" | "DropFailures" => {
+            Some("`flint dlq` lists the groups of what waits, `flint dlq show GROUP` their events".into())
+        }
+        "GetEvent" | "ReplayEvent" => {
+            Some("`flint events` lists the newest; the ids of failures are in `flint dlq show GROUP`".into())
+        }
+        _ => None,
+    }
 }
 
 fn service_hint(code: &str, status: u16) -> Option<String> {
