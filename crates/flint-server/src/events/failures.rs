@@ -16,6 +16,9 @@ use super::{Events, unknown, unreadable};
 
 const DEFAULT_ITEMS: usize = 100;
 
+/// Where a failure stands among others: the commit that buried it, its place in the dead-letter queue, its event.
+pub(super) type Order = (u64, u64, EventId);
+
 /// An event that waits, and what is known of why.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -126,12 +129,23 @@ pub(super) fn group(events: &Events, ctx: &Ctx, input: &GroupInput) -> Result<Gr
     let mut group: Option<FailureGroup> = None;
     members.iter().for_each(|failure| group.get_or_insert_with(|| FailureGroup::new(failure)).add(failure));
     let group = group.ok_or_else(|| no_group(&input.group_id))?;
-    let after: u64 = input.next_token.as_deref().and_then(|t| t.parse().ok()).unwrap_or(0);
     let limit = input.max_items.unwrap_or(DEFAULT_ITEMS);
-    let mut rest = members.iter().filter(|failure| failure.version > after).peekable();
-    let page: Vec<&Failure> = rest.by_ref().take(limit).collect();
-    let next_token = rest.peek().and_then(|_| page.last()).map(|last| last.version.to_string());
-    Ok(GroupOutput { group, failures: page.into_iter().map(FailureView::from).collect(), next_token })
+    let (page, next_token) = page(&members, input.next_token.as_deref(), limit);
+    Ok(GroupOutput { group, failures: page.iter().map(FailureView::from).collect(), next_token })
+}
+
+/// The failures behind `token`, and the token of the next page.
+fn page<'a>(members: &'a [Failure], token: Option<&str>, limit: usize) -> (&'a [Failure], Option<String>) {
+    let order = token.and_then(order_of).unwrap_or((0, 0, EventId::from_bytes([0; 16])));
+    let rest = &members[members.partition_point(|failure| failure.order() <= order)..];
+    let (page, behind) = rest.split_at(limit.min(rest.len()));
+    let token = |(version, place, event): Order| format!("{version}.{place}.{event}");
+    (page, page.last().filter(|_| !behind.is_empty()).map(|last| token(last.order())))
+}
+
+fn order_of(token: &str) -> Option<Order> {
+    let mut parts = token.splitn(3, '.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// Everything that waits, in the order in which it was buried. Of messages those that still lie in their dead-letter
@@ -159,7 +173,7 @@ pub(super) fn all(events: &Events, place: &Place) -> Result<Vec<Failure>, Fault>
         let last = last_error(store, place, event).map_err(unreadable)?;
         all.push(Failure { lies, ..Failure::new(version, entry, last) });
     }
-    all.sort_by_key(|failure| failure.version);
+    all.sort_by_key(Failure::order);
     Ok(all)
 }
 
@@ -213,6 +227,11 @@ impl Failure {
     /// The name of its group: eight digits that stand for the signature.
     pub(super) fn group(&self) -> String {
         BlobHash::of(self.error.signature().as_bytes()).to_string()[..8].to_owned()
+    }
+
+    /// One commit buries many: among those the place in their dead-letter queue counts.
+    pub(super) fn order(&self) -> Order {
+        (self.version, self.lies.as_ref().map_or(0, |(_, at)| *at), self.event())
     }
 
     pub(super) fn event(&self) -> EventId {
@@ -272,6 +291,45 @@ impl From<&Failure> for FailureView {
             error_type: failure.error.kind.clone(),
             error_message: failure.error.message.clone(),
             frame: failure.error.frame.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use flint_model::Lineage;
+
+    use super::*;
+
+    /// Failures that two commits buried, four and three of them, with places against the order of their ids.
+    pub(crate) fn buried() -> Vec<Failure> {
+        let place =
+            Place { account: "000000000000".parse().expect("legal"), region: "us-east-1".parse().expect("legal") };
+        let queue: Arn = "arn:aws:sqs:us-east-1:000000000000:dead".parse().expect("legal");
+        let failure = |n: u8| {
+            let lineage = Lineage::root(EventId::from_bytes([100 - n; 16]));
+            let entry = Entry::new(place.clone(), lineage, Kind::DeadLettered, Timestamp::from_millis(1));
+            let version = if n < 4 { 5 } else { 9 };
+            Failure { lies: Some((queue.clone(), n.into())), ..Failure::new(version, entry, None) }
+        };
+        (0..7).map(failure).collect()
+    }
+
+    #[test]
+    fn pages_go_on_within_what_one_commit_buried() {
+        let all = buried();
+        assert!(all.is_sorted_by_key(Failure::order));
+        for limit in 1..9 {
+            let (mut seen, mut token) = (Vec::new(), None);
+            loop {
+                let (some, next) = page(&all, token.as_deref(), limit);
+                seen.extend(some.iter().map(Failure::event));
+                token = next;
+                if token.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(seen, all.iter().map(Failure::event).collect::<Vec<_>>(), "pages of {limit}");
         }
     }
 }

@@ -59,6 +59,9 @@ struct Record {
     /// The commit that buried the last of its events, and the one of the last that it dealt with.
     to: u64,
     at: u64,
+    /// The last that it dealt with of those which that commit buried: its place and its event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<(u64, EventId)>,
     done: u64,
     skipped: u64,
     failed: u64,
@@ -134,12 +137,14 @@ impl Redrives {
         let count = failures.len() as u64;
         let record = Record {
             group: input.group_id,
-            event: input.event_id,
+            // A beginning that names one event now may name two later.
+            event: input.event_id.and_then(|_| failures.first()).map(|failure| failure.event().to_string()),
             rate: input.max_per_second.unwrap_or(DEFAULT_RATE).max(1),
             count,
             started: events.clock.now(),
             to: failures.last().map_or(0, |failure| failure.version),
             at: 0,
+            last: None,
             done: 0,
             skipped: 0,
             failed: 0,
@@ -205,6 +210,23 @@ impl Redrives {
     }
 }
 
+impl Record {
+    /// Whether it has not come to the failure yet.
+    fn is_ahead(&self, failure: &Failure) -> bool {
+        let (version, place, event) = failure.order();
+        let behind = match self.last {
+            Some(last) => (version, (place, event)) > (self.at, last),
+            None => version > self.at,
+        };
+        behind && version <= self.to
+    }
+
+    fn dealt_with(&mut self, failure: &Failure) {
+        let (version, place, event) = failure.order();
+        (self.at, self.last) = (version, Some((place, event)));
+    }
+}
+
 impl Task {
     fn read(row: &Row) -> Result<Self, ReadError> {
         let damaged = || ReadError("a redrive cannot be read".to_owned());
@@ -241,11 +263,11 @@ impl Task {
 
 /// Finds what is left of a redrive that a stop interrupted, and goes on.
 async fn go_on(events: &Events, task: &Task) {
-    let Record { group, event, to, at, .. } = task.record().clone();
+    let Record { group, event, .. } = task.record().clone();
     let wanted = Chosen { group_id: group, event_id: event, max_per_second: None };
     // A fault says that nothing of that name waits any more.
     let mut left = chosen(events, &task.place, &wanted).unwrap_or_default();
-    left.retain(|failure| failure.version > at && failure.version <= to);
+    left.retain(|failure| task.record().is_ahead(failure));
     {
         let record = &mut *task.record();
         // Brought back in the step that was in flight.
@@ -284,7 +306,9 @@ async fn run(events: &Events, ctx: &Ctx, task: &Task, failures: Vec<Failure>) {
             let (part, behind) = rest.split_at(if queue.is_some() { together } else { 1 });
             let end = bring_back(events, ctx, part).await;
             let record = &mut *task.record();
-            record.at = part.last().map_or(record.at, |last| last.version);
+            if let Some(last) = part.last() {
+                record.dealt_with(last);
+            }
             match end {
                 Ok(done) => {
                     record.done += done as u64;
@@ -360,4 +384,41 @@ async fn note(events: &Events, failure: &Failure, entry: Entry) -> Result<(), Fa
     let entry = Entry { source: failure.entry.target.clone(), target: failure.function.clone(), ..entry };
     let committed = events.store.commit(Batch::new().journal(entry)).await;
     committed.map(drop).map_err(|error| Fault::unavailable(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::failures::tests::buried;
+
+    #[test]
+    fn it_goes_on_within_what_one_commit_buried() {
+        let all = buried();
+        let mut record = Record {
+            group: None,
+            event: None,
+            rate: 1,
+            count: 7,
+            started: Timestamp::from_millis(0),
+            to: 9,
+            at: 0,
+            last: None,
+            done: 0,
+            skipped: 0,
+            failed: 0,
+            message: None,
+            stopped: false,
+            ended: None,
+        };
+        for done in 0..=7 {
+            let left = all.iter().filter(|failure| record.is_ahead(failure)).count();
+            assert_eq!(left, 7 - done, "after {done}");
+            if let Some(failure) = all.get(done) {
+                record.dealt_with(failure);
+            }
+        }
+        // As an earlier version wrote it.
+        record = Record { at: 5, last: None, ..record };
+        assert_eq!(all.iter().filter(|failure| record.is_ahead(failure)).count(), 3);
+    }
 }
