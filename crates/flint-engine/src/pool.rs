@@ -126,9 +126,8 @@ impl Leased {
         self.environment.exited().now_or_never().is_none()
     }
 
-    /// Whether its credentials might end before a call does.
     fn is_old(&self, now: Timestamp) -> bool {
-        now.since(self.card.started) >= ENVIRONMENT_LIFE
+        is_old(self.card.started, now)
     }
 
     /// Kills the environment and waits until nothing of it is left.
@@ -266,10 +265,31 @@ impl Pool {
     }
 }
 
+/// Whether the credentials of an environment that was made at `started` might end before a call does.
+fn is_old(started: Timestamp, now: Timestamp) -> bool {
+    now.since(started) >= ENVIRONMENT_LIFE
+}
+
 fn millis(at: Timestamp) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or(0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use flint_kit::endpoint::CREDENTIALS_LIFE;
+
+    use super::*;
+
+    #[test]
+    fn an_environment_ends_before_its_credentials() {
+        let at = |hours: u64| Timestamp::from_millis(0).saturating_add(Duration::from_secs(hours * 3600));
+        assert!(!is_old(at(0), at(10)) && is_old(at(0), at(11)) && is_old(at(0), at(30)));
+        assert!(!is_old(at(5), at(0)), "a clock that was set back");
+        let last_call = Duration::from_secs(900 + 900);
+        assert!(ENVIRONMENT_LIFE + last_call < CREDENTIALS_LIFE);
+    }
 }
