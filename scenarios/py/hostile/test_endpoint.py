@@ -20,7 +20,8 @@ def handler(event, context):
     if event == "keys":
         return own
     body = b'"' + b"x" * event["fill"] + b'"' if "fill" in event else b""
-    request = bare.signed("lambda", event.get("method", "GET"), event["path"], body, keys=event.get("keys"))
+    request = bare.signed("lambda", event.get("method", "GET"), event.get("signed", event["path"]), body, keys=event.get("keys"))
+    request.full_url = os.environ["AWS_ENDPOINT_URL"] + event["path"]
     for name in event.get("without", []):
         request.headers.pop(name.capitalize(), None)
     for name, value in event.get("with", {}).items():
@@ -103,7 +104,7 @@ def test_asked_as_somebody_else(arena, powerful, settled):
             "with another's token": {"keys": [own[0], own[1], others[2]]},
             "with another's secret": {"keys": [own[0], others[1], own[2]]},
             "with credentials that are over": {"keys": others},
-            "for another path": {"path": "/2015-03-31/functions/", "with": {"x-amz-date": "20200101T000000Z"}},
+            "at another time": {"with": {"x-amz-date": "20200101T000000Z"}}, "for another path": {"signed": "/2015-03-31/layers/"},
             "as the server's own": {"keys": ["AKIAIOSFODNN7EXAMPLE", "x" * 40, own[2]]},
         }
         for name, event in bent.items():
