@@ -60,7 +60,16 @@ pub const LINES: &[Line] = &[
                 name: "a kill at every fdatasync",
                 run: Program(&["cargo", "xtask", "torture", "syncs"]),
                 limit_s: 3600,
-                bounds: &[Bound::AtLeast("sync_kills", 120.0), KEPT[0], KEPT[1], KEPT[2], KEPT[3]],
+                bounds: &[
+                    Bound::AtLeast("sync_kills", 120.0),
+                    Bound::AtLeast("sync_kills_with_functions", 60.0),
+                    Bound::AtMost("misplaced", 0.0),
+                    Bound::AtMost("left_behind", 0.0),
+                    KEPT[0],
+                    KEPT[1],
+                    KEPT[2],
+                    KEPT[3],
+                ],
             },
             Check {
                 name: "every EIO and ENOSPC",

@@ -19,8 +19,11 @@ use crate::scratch::Scratch;
 /// Small: the run is to have about 150 syncs.
 const SIZE: Size =
     Size { senders: 1, groups: 1, sinks: 1, callers: 0, attempts: false, pause: Duration::from_millis(1) };
-/// Messages of a run, in both queues together.
+/// Messages of a run; twice as many, events included, with functions.
 const MESSAGES: u64 = 70;
+
+/// Likewise with functions. Traced is the server alone, and from when all is prepared.
+const THROUGH_FUNCTIONS: Size = Size { callers: 1, ..SIZE };
 
 /// One way to hurt a call.
 #[derive(Clone, Copy, Debug)]
@@ -28,18 +31,26 @@ pub struct Hurt {
     pub call: &'static str,
     /// `signal=KILL` or `error=EIO`.
     pub how: &'static str,
+    /// In a run with functions.
+    pub functions: bool,
 }
 
 /// Runs beside each other: most of their time they wait for messages that are hidden.
-const JOBS: usize = 4;
+const JOBS: usize = 6;
 
 /// The server is killed at its n-th `fdatasync`, for every n until a run ends unharmed; every `step`-th only.
 pub async fn syncs(binary: &Path, step: usize) -> Result<()> {
-    let hurt = Hurt { call: "fdatasync", how: "signal=KILL" };
-    let all = (1..1000).step_by(step).map(|n| (hurt, n));
-    let (kills, totals) = each(binary, all, true).await?;
-    println!("kills at the n-th fdatasync: {kills}, every {step}");
-    report("sync_kills", kills as f64, "")?;
+    let (mut totals, mut kills) = (Totals::default(), [0, 0]);
+    for (functions, kills) in [false, true].into_iter().zip(&mut kills) {
+        let hurt = Hurt { call: "fdatasync", how: "signal=KILL", functions };
+        let all = (1..1000).step_by(step).map(|n| (hurt, n));
+        let found;
+        (*kills, found) = each(binary, all, true).await?;
+        totals.merge(found);
+    }
+    println!("kills at the n-th fdatasync: {}, and {} with functions, every {step}", kills[0], kills[1]);
+    report("sync_kills", kills[0] as f64, "")?;
+    report("sync_kills_with_functions", kills[1] as f64, "")?;
     totals.report()?;
     ensure!(totals.is_clean(), "a promise was broken");
     Ok(())
@@ -55,7 +66,10 @@ pub async fn faults(binary: &Path, few: bool) -> Result<()> {
         ("fsync", "error=EIO"),
     ];
     let places: &[usize] = if few { &[3, 40] } else { &[1, 2, 3, 4, 5, 6, 8, 11, 15, 22, 33, 50, 75, 110] };
-    let all = kinds.into_iter().flat_map(|(call, how)| places.iter().map(move |n| (Hurt { call, how }, *n)));
+    let with_functions: &[usize] = if few { &[] } else { &[1, 3, 8, 22, 50, 110] };
+    let all = [(false, places), (true, with_functions)].into_iter().flat_map(|(functions, places)| {
+        kinds.into_iter().flat_map(move |(call, how)| places.iter().map(move |n| (Hurt { call, how, functions }, *n)))
+    });
     let (faults, totals) = each(binary, all, false).await?;
     println!("injected EIO and ENOSPC: {faults} that did something");
     report("injected_faults", faults as f64, "")?;
@@ -87,12 +101,15 @@ async fn each(binary: &Path, all: impl IntoIterator<Item = (Hurt, usize)>, stop:
 /// One run; whether the server was hurt by it (it ended), and what was found.
 async fn one(binary: &Path, hurt: Hurt, n: usize) -> Result<(bool, Totals)> {
     let folder = Scratch::new()?;
-    let mut round = Round::new(binary, folder.path(), SIZE)?;
+    let size = if hurt.functions { THROUGH_FUNCTIONS } else { SIZE };
+    let mut round = Round::new(binary, folder.path(), size)?;
     let rule = format!("inject={}:{}:when={n}", hurt.call, hurt.how);
     let strace = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", &format!("trace={}", hurt.call), "-e", &rule];
     let strace: Vec<String> = strace.iter().map(ToString::to_string).collect();
     let mut was_hurt = false;
-    let up = round.start(&strace).await?.is_some();
+    let before = if hurt.functions { &[] } else { &strace[..] };
+    round.tracer = hurt.functions.then(|| strace.clone());
+    let up = round.start(before).await?.is_some();
     if up {
         // Until it dies of it, or the run is over.
         loop {
@@ -100,7 +117,8 @@ async fn one(binary: &Path, hurt: Hurt, n: usize) -> Result<(bool, Totals)> {
                 was_hurt = true;
                 break;
             }
-            if round.scene.book().acknowledged >= MESSAGES {
+            let acknowledged = round.scene.book().acknowledged + round.scene.ends().acknowledged;
+            if acknowledged >= if hurt.functions { 2 * MESSAGES } else { MESSAGES } {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

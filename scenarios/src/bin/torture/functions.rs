@@ -232,8 +232,7 @@ pub async fn read_logs(access: &Access, starts: &[u64], mut ran: impl FnMut(&str
         loop {
             let (status, body) = client.json("logs", "Logs_20140328.FilterLogEvents", &query).await?;
             // Without a line there is no group.
-            if status == StatusCode::BAD_REQUEST && body.windows(17).any(|part| part == b"ResourceNotFound".as_slice())
-            {
+            if status == StatusCode::BAD_REQUEST && String::from_utf8_lossy(&body).contains("ResourceNotFound") {
                 break;
             }
             ensure!(status.is_success(), "FilterLogEvents answered {status}: {body:?}");

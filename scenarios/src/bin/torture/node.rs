@@ -20,6 +20,10 @@ pub struct Node {
     binary: PathBuf,
     pub data: PathBuf,
     child: Option<Child>,
+    /// The child is a program that runs the server.
+    wrapped: bool,
+    /// Looks on from outside; ends with the server.
+    tracer: Option<Child>,
     /// Set by the first start.
     address: Option<String>,
     access: Option<Access>,
@@ -28,7 +32,15 @@ pub struct Node {
 impl Node {
     /// A node on `data`, not started yet.
     pub fn new(binary: &Path, data: &Path) -> Self {
-        Self { binary: binary.to_owned(), data: data.to_owned(), child: None, address: None, access: None }
+        Self {
+            binary: binary.to_owned(),
+            data: data.to_owned(),
+            child: None,
+            wrapped: false,
+            tracer: None,
+            address: None,
+            access: None,
+        }
     }
 
     /// Starts it; with `before`, by a program that becomes it (strace with its options). Milliseconds until it was ready;
@@ -56,6 +68,7 @@ impl Node {
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
         self.child = Some(child);
+        self.wrapped = !before.is_empty();
         let Some(address) = line.trim().strip_prefix("ready http://") else {
             self.wait_now(Duration::from_secs(10))?.context("neither ready nor at an end")?;
             return Ok(None);
@@ -84,6 +97,28 @@ impl Node {
         self.access.clone().context("the node was never ready")
     }
 
+    /// Has the running server traced, all threads of it and nothing else: neither its spawner nor a function.
+    pub fn attach(&mut self, strace: &[String]) -> Result<()> {
+        let [program, options @ ..] = strace else { bail!("no tracer") };
+        let pid = self.child.as_ref().context("the node does not run")?.id();
+        self.tracer = Some(Command::new(program).args(options).arg("-p").arg(pid.to_string()).spawn()?);
+        let began = monotonic_ns();
+        block_in_place(|| {
+            while !is_traced(pid) {
+                ensure!(ms(began, monotonic_ns()) < 10_000.0, "strace does not get hold of the server");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Ok(())
+        })
+    }
+
+    /// kill -9 of the process that the server leans on; it is to end by itself.
+    pub fn kill_spawner(&mut self) {
+        if let Some(child) = &self.child {
+            children(child.id()).into_iter().for_each(kill);
+        }
+    }
+
     /// kill -9 of the server process (of what runs under strace: of strace's child too).
     pub fn kill(&mut self) -> Result<()> {
         block_in_place(|| self.kill_now())
@@ -91,7 +126,7 @@ impl Node {
 
     fn kill_now(&mut self) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        let children = children(child.id());
+        let children = if self.wrapped { children(child.id()) } else { Vec::new() };
         for pid in &children {
             kill(*pid);
         }
@@ -104,7 +139,16 @@ impl Node {
             ensure!(ms(began, monotonic_ns()) < 10_000.0, "a server that was killed is still there: {children:?}");
             std::thread::sleep(Duration::from_millis(2));
         }
+        self.let_go();
         Ok(())
+    }
+
+    /// The tracer has nobody to look at any more.
+    fn let_go(&mut self) {
+        if let Some(mut tracer) = self.tracer.take() {
+            let _ = tracer.kill();
+            let _ = tracer.wait();
+        }
     }
 
     /// Its end, if it comes within `limit`.
@@ -118,6 +162,7 @@ impl Node {
         loop {
             if let Some(status) = child.try_wait()? {
                 self.child = None;
+                self.let_go();
                 return Ok(Some(status));
             }
             if ms(began, monotonic_ns()) > limit.as_secs_f64() * 1000.0 {
@@ -152,6 +197,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         // What is left of a run that failed.
         let _ = self.kill_now();
+        self.let_go();
     }
 }
 
@@ -167,10 +213,19 @@ fn children(pid: u32) -> Vec<i32> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_server).collect()
 }
 
-/// Whether it is there and no zombie.
+/// Whether every thread of a process has a tracer.
+fn is_traced(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let status = |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+    threads.map(status).all(|status| !status.lines().any(|line| line == "TracerPid:\t0"))
+}
+
+/// Whether any thread of it is left: a process whose first thread is a zombie still holds its files while another one ends.
 fn runs(pid: i32) -> bool {
+    let threads: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().collect();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    let zombie = stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with(['Z', 'X']));
+    threads.len() > 1 || !zombie
 }
 
 fn kill(pid: i32) {

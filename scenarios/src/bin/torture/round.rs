@@ -20,6 +20,8 @@ use crate::node::Node;
 
 /// Longest that anything of a server may be there after its end, or after the start of the next.
 const GONE_MS: f64 = 3000.0;
+/// In every so many lives the spawner is killed first.
+const SPAWNER_EVERY: u32 = 4;
 /// A second attempt comes after a minute.
 const ATTEMPT_S: u64 = 60;
 
@@ -33,6 +35,8 @@ pub struct Round {
     /// When each life began (CLOCK_MONOTONIC, nanoseconds).
     starts: Vec<u64>,
     size: Size,
+    /// What traces the server from when all is prepared.
+    pub tracer: Option<Vec<String>>,
 }
 
 impl Round {
@@ -47,7 +51,7 @@ impl Round {
         let ((lives, seen), (rest, resting)) = (watch::channel(None), watch::channel(false));
         let (book, ends) = (Arc::new(Mutex::new(Book::default())), Arc::new(Mutex::new(Ends::default())));
         let scene = Scene { book, ends, ledger, lives: seen, resting };
-        Ok(Self { node, scene, lives, rest, tasks: JoinSet::new(), life: 0, starts: Vec::new(), size })
+        Ok(Self { node, scene, lives, rest, tasks: JoinSet::new(), life: 0, starts: Vec::new(), size, tracer: None })
     }
 
     /// Starts the server and, the first time, the clients. Milliseconds until it was ready, or `None` if it died on the way.
@@ -60,6 +64,9 @@ impl Round {
             if let Err(error) = load::prepare(&access, self.size).await {
                 println!("  no queues: {error:#}");
                 return Ok(None);
+            }
+            if let Some(strace) = self.tracer.take() {
+                self.node.attach(&strace)?;
             }
             self.tasks = load::start(&self.scene, self.size);
         }
@@ -78,6 +85,10 @@ impl Round {
     pub async fn kill_and_start(&mut self) -> Result<f64> {
         let host = Host::new(&self.node.data, [0, 0])?;
         let before: Vec<(u32, u64)> = host.processes().into_iter().filter_map(|pid| Some((pid, born(pid)?))).collect();
+        if self.life.is_multiple_of(SPAWNER_EVERY) {
+            // What it tells its clients on its way down holds as well.
+            self.node.kill_spawner();
+        }
         self.kill()?;
         let ready = self.start(&[]).await?.context("the server does not start again")?;
         let alive =
