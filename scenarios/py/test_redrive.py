@@ -8,7 +8,7 @@ from test_dlq import Told
 from test_events import ask
 from test_mappings import queue
 
-MANY = 120
+MANY = 300
 RATE = 40
 
 def bury(sqs, name):

@@ -21,5 +21,5 @@ pub mod runtimes;
 mod services;
 
 pub use error::Error;
-pub use options::{Ceilings, Mode, Options, Secret};
+pub use options::{Ceilings, Limits, Mode, Options, Secret};
 pub use run::run;

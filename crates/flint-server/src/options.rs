@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub use flint_engine::Ceilings;
 use flint_model::Place;
+pub use flint_store::journal::Limits;
 
 use crate::error::Error;
 
@@ -60,6 +61,8 @@ pub struct Options {
     pub master_key: Option<Secret>,
     /// Ends when standard input does: how `flint dev` takes its server along.
     pub end_with_stdin: bool,
+    /// How long the journal keeps what.
+    pub journal: Limits,
     /// What goes to the log on standard error, as `tracing` filters are written.
     pub log: String,
 }
@@ -110,6 +113,7 @@ impl Options {
             master_key_file: None,
             master_key: None,
             end_with_stdin: false,
+            journal: Limits::default(),
             log: "warn,flint=info".to_owned(),
         }
     }

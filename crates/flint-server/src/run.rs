@@ -207,7 +207,7 @@ async fn serve(prepared: Prepared) -> Result<(), Error> {
         async_invoker: delivery.async_invoker(),
         dead_letters: queues.clone(),
     };
-    let sweeping = tokio::spawn(events::sweeper::run(store.clone(), clock.clone()));
+    let sweeping = tokio::spawn(events::sweeper::run(store.clone(), clock.clone(), options.journal));
     let own: [Arc<dyn Service>; 2] = [Arc::new(operator), events::service(events)?];
     let access = services::Access { sessions, authorizer: services::authorizer(options.mode, &store) };
     let switchboard = services::switchboard(&engine, &delivery, &queues, &observe, &store, access, own);

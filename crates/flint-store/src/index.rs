@@ -16,6 +16,8 @@ use redb::{
 
 use crate::disk::{Disk, DiskFile, Mode, read_full, write_all};
 use crate::error::{Error, ReadError, is_no_space};
+use crate::journal::PAGES;
+use crate::journal::runs::{Joined, Joiner};
 use crate::key::{Key, KeyRange, Keyspace};
 use crate::layer::{Layer, Level};
 use crate::store::{Direction, Versioned};
@@ -126,7 +128,7 @@ impl Index {
         })
     }
 
-    /// Writes a layer and its mark in one durable transaction.
+    /// Writes a layer and its mark in one durable transaction. The journal's pages become runs.
     pub fn checkpoint(&self, layer: &Layer, mark: Mark) -> Result<Snapshot, redb::Error> {
         let mut write = self.db.begin_write()?;
         write.set_durability(Durability::Immediate).expect("there are no savepoints");
@@ -135,8 +137,13 @@ impl Index {
         {
             let mut rows = write.open_table(ROWS)?;
             let mut row = Vec::new();
+            let (mut joiner, mut joined) = (Joiner::default(), Vec::new());
             for (keyspace, key, slot) in layer.rows() {
                 match &slot.value {
+                    Some(page) if keyspace == PAGES => {
+                        let known = joiner.add(key, &page.value, &mut joined);
+                        known.ok_or_else(|| redb::Error::Corrupted("a page of an unknown layout".to_owned()))?;
+                    }
                     Some(value) => {
                         let start = encode_row(&mut row, keyspace, key, value);
                         rows.insert(&row[..start], &row[start..])?;
@@ -146,6 +153,11 @@ impl Index {
                         rows.remove(&row[..])?;
                     }
                 }
+            }
+            joiner.finish(&mut joined);
+            for Joined { keyspace, key, version, value } in joined {
+                let start = encode_row(&mut row, keyspace, &key, &Versioned { version, value });
+                rows.insert(&row[..start], &row[start..])?;
             }
             write.open_table(META)?.insert(&[][..], mark.encode().as_flattened())?;
         }

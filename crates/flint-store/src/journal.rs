@@ -1,10 +1,10 @@
 //! The journal: one causally linked record of what happened to each event.
 //!
-//! Entries are part of a [`crate::Batch`], so an entry and the state that it tells of are one commit. Entries of a place
-//! lie in commit order in the keyspace [`JOURNAL`]; [`BY_EVENT`] finds those of one event. Both are written by the
-//! store alone. It keeps the newest entries of each place (10,000 unless told otherwise) and drops older ones in the
-//! commit that adds new ones. Entries of runs on which no state hangs are kept packed, see [`pages`]: as many again. What went wrong is kept longer, see [`failures`]; what an entry calls its payload and its
-//! answer lies in [`payloads`], where somebody kept it.
+//! Entries are part of a [`crate::Batch`], so an entry and the state that it tells of are one commit. The store alone
+//! writes the journal's rows. Entries of what went well are many, and are kept packed: a [page](pages) for each commit, which
+//! checkpoints join into [runs]. Those of what failed lie one by one in [`JOURNAL`], with [`BY_EVENT`] to find them by.
+//! [`retention`] says how long each is kept, [`keeper`] sees to it. What waits for a person is kept beside, see [`failures`];
+//! what an entry calls its payload and its answer lies in [`payloads`], where somebody kept it.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -19,20 +19,23 @@ use crate::record;
 use crate::store::{Direction, Store};
 
 pub mod failures;
+pub mod keeper;
 pub mod pages;
 pub mod payloads;
+pub mod retention;
+pub mod runs;
 
 pub use failures::{ERRORS, Error, FAILURES};
+pub use keeper::Keeper;
 pub use pages::PAGES;
 pub use payloads::{Kept, PAYLOADS};
+pub use retention::{Floor, Limits, Written};
+pub use runs::{DIGESTS, RUNS};
 
 /// Key: place, commit version, index within the commit. Value: an encoded [`Entry`].
 pub const JOURNAL: Keyspace = Keyspace::new("journal");
 /// Key: place, event id, commit version, index within the commit. Value: empty.
 pub const BY_EVENT: Keyspace = Keyspace::new("journal-event");
-
-/// Entries that a place keeps unless the store's options say otherwise.
-pub const DEFAULT_RETENTION: usize = 10_000;
 
 const LAYOUT: u8 = 1;
 
@@ -164,6 +167,21 @@ impl Entry {
         }
     }
 
+    /// Whether it tells of something that went well; what failed is kept longer.
+    pub fn went_well(&self) -> bool {
+        let ended_well = matches!(self.outcome, None | Some(Outcome::Succeeded));
+        ended_well && !matches!(self.kind, Kind::Retried | Kind::DeadLettered | Kind::Discarded | Kind::Redriven)
+    }
+
+    /// When it happened, of an encoded one.
+    pub(crate) fn at(bytes: &[u8]) -> Result<Timestamp, ReadError> {
+        #[derive(Deserialize)]
+        struct At {
+            at: Timestamp,
+        }
+        record::decode::<At>(LAYOUT, bytes).map(|found| found.at).map_err(|e| ReadError(format!("journal: {e}")))
+    }
+
     /// As it is kept.
     pub fn encode(&self) -> Bytes {
         record::encode(LAYOUT, self)
@@ -216,15 +234,17 @@ pub fn recent(
     before: Option<Position>,
     limit: usize,
 ) -> Result<Vec<(Position, Entry)>, ReadError> {
-    let mut range = KeyRange::place(place);
+    let place = Key::for_place(place);
+    let mut range = KeyRange::prefix(&place);
     if let Some(position) = before {
-        range = range.before(&entry_key(&Key::for_place(place), position));
+        range = range.before(&entry_key(&place, position));
     }
-    let rows = store.scan(JOURNAL, &range, limit, Direction::Reverse)?;
-    let own = rows.iter().map(|row| Ok((position_at_end(&row.key)?, Entry::decode(&row.value)?)));
-    let mut all: Vec<_> = own.collect::<Result<_, ReadError>>()?;
-    all.extend(pages::walk(store, &Key::for_place(place), before, limit, Direction::Reverse)?);
+    let mut all = packed(store, &place, before, limit, Direction::Reverse)?;
+    for row in store.scan(JOURNAL, &range, limit, Direction::Reverse)? {
+        all.push((position_at_end(&row.key)?, Entry::decode(&row.value)?));
+    }
     all.sort_by_key(|(position, _)| std::cmp::Reverse(*position));
+    all.dedup_by_key(|(position, _)| *position);
     all.truncate(limit);
     Ok(all)
 }
@@ -236,21 +256,41 @@ pub fn newer(
     after: Position,
     limit: usize,
 ) -> Result<Vec<(Position, Entry)>, ReadError> {
-    let range = KeyRange::place(place).after(&entry_key(&Key::for_place(place), after));
-    let rows = store.scan(JOURNAL, &range, limit, Direction::Forward)?;
-    let own = rows.iter().map(|row| Ok((position_at_end(&row.key)?, Entry::decode(&row.value)?)));
-    let mut all: Vec<_> = own.collect::<Result<_, ReadError>>()?;
-    all.extend(pages::walk(store, &Key::for_place(place), Some(after), limit, Direction::Forward)?);
-    all.sort_by_key(|(position, _)| *position);
+    let place = Key::for_place(place);
+    let range = KeyRange::prefix(&place).after(&entry_key(&place, after));
+    let mut all = packed(store, &place, Some(after), limit, Direction::Forward)?;
+    for row in store.scan(JOURNAL, &range, limit, Direction::Forward)? {
+        all.push((position_at_end(&row.key)?, Entry::decode(&row.value)?));
+    }
+    in_order(&mut all);
     all.truncate(limit);
     Ok(all)
+}
+
+/// Pages before runs: a checkpoint turns the ones into the others, and what is seen twice is better than not at all.
+fn packed(
+    store: &dyn Store,
+    place: &Key,
+    beyond: Option<Position>,
+    limit: usize,
+    direction: Direction,
+) -> Result<Vec<(Position, Entry)>, ReadError> {
+    let floor = Floor::read(store)?.at;
+    let mut all = runs::walk(store, PAGES, place, beyond, floor, limit, direction)?;
+    all.extend(runs::walk(store, RUNS, place, beyond, floor, limit, direction)?);
+    Ok(all)
+}
+
+fn in_order(entries: &mut Vec<(Position, Entry)>) {
+    entries.sort_by_key(|(position, _)| *position);
+    entries.dedup_by_key(|(position, _)| *position);
 }
 
 /// All entries of one event, oldest first.
 pub fn of_event(store: &dyn Store, place: &Place, event: EventId) -> Result<Vec<(Position, Entry)>, ReadError> {
     let place = Key::for_place(place);
     let range = KeyRange::prefix(&place.clone().raw(event.as_bytes()));
-    let mut entries = Vec::new();
+    let mut entries = packed_of(store, &place, event, |id, _| id == event)?;
     for row in store.scan(BY_EVENT, &range, usize::MAX, Direction::Forward)? {
         let position = position_at_end(&row.key)?;
         // Gone between the two reads: retention dropped it.
@@ -258,9 +298,53 @@ pub fn of_event(store: &dyn Store, place: &Place, event: EventId) -> Result<Vec<
             entries.push((position, Entry::decode(&found.value)?));
         }
     }
-    entries.extend(pages::of_event(store, &place, event)?);
-    entries.sort_by_key(|(position, _)| *position);
+    in_order(&mut entries);
     Ok(entries)
+}
+
+/// Entries of the events of one chain, oldest first: all of what went well, and of what failed those that are among the
+/// newest 20,000 of the place.
+pub fn of_root(store: &dyn Store, place: &Place, root: EventId) -> Result<Vec<(Position, Entry)>, ReadError> {
+    const FAILED: usize = 20_000;
+    const PAGE: usize = 256;
+    let place = Key::for_place(place);
+    let text = root.to_string();
+    let names = |entry: &[u8]| entry.windows(text.len()).any(|part| part == text.as_bytes());
+    let mut entries = packed_of(store, &place, root, |_, entry| names(entry))?;
+    let mut range = KeyRange::prefix(&place);
+    for _ in 0..FAILED / PAGE {
+        let rows = store.scan(JOURNAL, &range, PAGE, Direction::Reverse)?;
+        for row in rows.iter().filter(|row| names(&row.value)) {
+            entries.push((position_at_end(&row.key)?, Entry::decode(&row.value)?));
+        }
+        match rows.last() {
+            Some(last) if rows.len() == PAGE => range = range.before(&last.key),
+            _ => break,
+        }
+    }
+    entries.retain(|(_, entry)| entry.lineage.root == root);
+    in_order(&mut entries);
+    Ok(entries)
+}
+
+/// The packed entries that `wanted` wants, of the runs that know `event` and of all pages.
+fn packed_of(
+    store: &dyn Store,
+    place: &Key,
+    event: EventId,
+    wanted: impl Fn(EventId, &[u8]) -> bool,
+) -> Result<Vec<(Position, Entry)>, ReadError> {
+    let floor = Floor::read(store)?.at;
+    let mut found = Vec::new();
+    let mut look = |position: Position, id: EventId, entry: &[u8]| {
+        if position >= floor && wanted(id, entry) {
+            found.push((position, Entry::decode(entry)?));
+        }
+        Ok(())
+    };
+    pages::each(store, place, &mut look)?;
+    runs::that_may_know(store, place, event, &mut look)?;
+    Ok(found)
 }
 
 pub(crate) fn entry_key(place: &Key, position: Position) -> Key {
@@ -285,21 +369,17 @@ fn position_at_end(key: &Key) -> Result<Position, ReadError> {
     Ok(end)
 }
 
-/// The parts of a key in [`BY_EVENT`].
-pub(crate) fn split_event_key(key: &Key) -> Result<(Key, [u8; 16], Position), ReadError> {
-    let (head, position) = split_position(key).ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
-    let (place, event) = head.split_last_chunk::<16>().ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
-    Ok((Key::from_bytes(place), *event, position))
-}
-
-/// The parts of a key in [`PAGES`].
-pub(crate) fn split_page_key(key: &Key) -> Result<(Key, Position), ReadError> {
-    let (place, position) = split_position(key).ok_or_else(|| ReadError("journal: a short key".to_owned()))?;
-    Ok((Key::from_bytes(place), position))
+/// The place that a key begins with.
+pub(crate) fn place_key(key: &Key) -> Option<Key> {
+    let mut parts = key.parts();
+    parts.text()?;
+    parts.text()?;
+    let place = key.as_bytes().len() - parts.rest().len();
+    Some(Key::from_bytes(&key.as_bytes()[..place]))
 }
 
 /// What stands before the position, and the position.
-fn split_position(key: &Key) -> Option<(&[u8], Position)> {
+pub(crate) fn split_position(key: &Key) -> Option<(&[u8], Position)> {
     let (head, end) = key.as_bytes().split_last_chunk::<POSITION_BYTES>()?;
     let (version, index) = end.split_first_chunk::<8>()?;
     let index = index.first_chunk::<2>()?;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::batch::{Batch, Commit};
 use crate::error::{CommitError, ReadError};
-use crate::journal::DEFAULT_RETENTION;
+use crate::journal::Written;
 use crate::key::{Key, KeyRange, Keyspace};
 use crate::state::{Overlay, Prepared, State};
 use crate::store::{Direction, Health, Pending, Row, Store, Versioned};
@@ -20,12 +20,7 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     pub fn new() -> Self {
-        Self::with_retention(DEFAULT_RETENTION)
-    }
-
-    /// Keeps `journal` entries per place.
-    pub fn with_retention(journal: usize) -> Self {
-        Self { state: RwLock::new(State::new(journal)), health: watch::Sender::new(Health::Serving) }
+        Self { state: RwLock::new(State::new()), health: watch::Sender::new(Health::Serving) }
     }
 
     fn decide(&self, batch: Batch) -> Result<Commit, CommitError> {
@@ -63,6 +58,10 @@ impl Store for MemoryStore {
         self.state.read().unwrap_or_else(PoisonError::into_inner).scan(keyspace, range, limit, direction)
     }
 
+    fn journal_written(&self) -> Written {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).written()
+    }
+
     fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
@@ -74,6 +73,6 @@ mod tests {
 
     #[test]
     fn passes_the_suite() {
-        crate::testing::suite(MemoryStore::with_retention);
+        crate::testing::suite(MemoryStore::new);
     }
 }

@@ -3,7 +3,7 @@
 //! Shared by every engine of this crate, so that they cannot differ. Rows lie in up to three levels: the layer of what
 //! changed last, a frozen layer on its way to the index, and the index. An engine in memory has the first alone.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,8 @@ use bytes::Bytes;
 use crate::batch::{Batch, Expect, MAX_BATCH_BYTES, MAX_BATCH_PARTS, MAX_KEY_BYTES, MAX_VALUE_BYTES, Mutation};
 use crate::error::{CommitError, ReadError};
 use crate::index::Snapshot;
-use crate::journal::{self, Position};
+use crate::journal::pages::Packed;
+use crate::journal::{self, Position, Written};
 use crate::key::{Key, KeyRange, Keyspace};
 use crate::layer::{self, Layer, Level};
 use crate::store::{Direction, Row, Versioned};
@@ -63,19 +64,26 @@ impl Prepared {
         for mutation in write {
             ops.push(operation(mutation, &expect));
         }
-        let mut beside = Vec::new();
+        let (mut beside, mut failed) = (Vec::new(), Vec::new());
+        let mut pack: Vec<Packed> = Vec::with_capacity(packed.len());
         for entry in journal {
-            let (place, event) = (Key::for_place(&entry.place), *entry.lineage.event.as_bytes());
             let value = entry.encode();
             journal::failures::consequences(&entry, &value, &mut beside);
-            ops.push(Op::Journal { place, event, value });
+            if entry.went_well() {
+                pack.push(Packed::new(entry, value));
+            } else {
+                let (place, event) = (Key::for_place(&entry.place), *entry.lineage.event.as_bytes());
+                failed.push(Op::Journal { place, event, value });
+            }
         }
-        ops.extend(beside.into_iter().map(|mutation| operation(mutation, &[])));
-        ops.extend(journal::pages::pack(packed).into_iter().map(|(place, count, value)| Op::Page {
-            place,
-            count,
-            value,
+        pack.extend(packed.into_iter().map(|entry| {
+            let value = entry.encode();
+            Packed::new(entry, value)
         }));
+        let pages = journal::pages::pack(pack).into_iter();
+        ops.extend(pages.map(|(place, count, value)| Op::Page { place, count, value }));
+        ops.append(&mut failed);
+        ops.extend(beside.into_iter().map(|mutation| operation(mutation, &[])));
         for op in &ops {
             size += op.check()?;
         }
@@ -119,14 +127,14 @@ impl Op {
     }
 }
 
-/// Every live key and value, and the journal's order per place.
+/// Every live key and value, and how much was written to the journal.
 #[derive(Debug)]
 pub(crate) struct State {
     layer: Layer,
     beneath: Beneath,
     /// Version of the last applied commit; 0 before the first.
     version: u64,
-    journal: Journal,
+    written: Written,
 }
 
 /// What lies under the layer. Immutable, so that it can be read without the state's lock.
@@ -136,21 +144,6 @@ pub(crate) struct Beneath {
     pub frozen: Option<Arc<Layer>>,
     /// The index as of the last checkpoint; none for a store in memory.
     pub base: Option<Arc<Snapshot>>,
-}
-
-/// Live entries per place, oldest first, so that retention finds the oldest without a search.
-#[derive(Debug)]
-struct Journal {
-    places: HashMap<Key, VecDeque<(Position, [u8; 16])>>,
-    pages: HashMap<Key, Pages>,
-    retention: usize,
-}
-
-/// Live pages of a place, oldest first, with the number of their entries.
-#[derive(Debug, Default)]
-struct Pages {
-    pages: VecDeque<(Position, u16)>,
-    entries: usize,
 }
 
 impl Beneath {
@@ -187,31 +180,22 @@ fn level<'a>(layer: &'a Layer, keyspace: Keyspace, range: &KeyRange, direction: 
 
 impl State {
     /// An empty state.
-    pub fn new(journal_retention: usize) -> Self {
-        let journal = Journal { places: HashMap::new(), pages: HashMap::new(), retention: journal_retention };
-        Self { layer: Layer::default(), beneath: Beneath::default(), version: 0, journal }
+    pub fn new() -> Self {
+        Self { layer: Layer::default(), beneath: Beneath::default(), version: 0, written: Written::default() }
     }
 
     /// The state as of a checkpoint.
-    pub fn over(base: Arc<Snapshot>, version: u64, journal_retention: usize) -> Result<Self, ReadError> {
-        let mut state = Self::new(journal_retention);
-        for row in base.scan(journal::BY_EVENT, &KeyRange::all(), Direction::Forward)? {
-            let (key, _) = row?;
-            let (place, event, position) = journal::split_event_key(&key)?;
-            state.journal.places.entry(place).or_default().push_back((position, event));
-        }
-        for row in base.scan(journal::PAGES, &KeyRange::all(), Direction::Forward)? {
-            let (key, page) = row?;
-            let Some(page) = page else { continue };
-            let (place, position) = journal::split_page_key(&key)?;
-            state.journal.pages.entry(place).or_default().push(position, journal::pages::count(&page.value)?);
-        }
-        for entries in state.journal.places.values_mut() {
-            entries.make_contiguous().sort_unstable();
-        }
-        state.beneath.base = Some(base);
-        state.version = version;
-        Ok(state)
+    pub fn over(base: Arc<Snapshot>, version: u64) -> Result<Self, ReadError> {
+        let written = match base.get(journal::retention::LEDGER, &Key::default())? {
+            Some(row) => Written::decode(&row.value)?,
+            None => counted(&base)?,
+        };
+        let beneath = Beneath { frozen: None, base: Some(base) };
+        Ok(Self { layer: Layer::default(), beneath, version, written })
+    }
+
+    pub fn written(&self) -> Written {
+        Written { version: self.version, ..self.written }
     }
 
     pub fn version(&self) -> u64 {
@@ -256,6 +240,9 @@ impl State {
         for op in ops {
             match op {
                 Op::Put { keyspace, key, value, absent } => {
+                    if keyspace == journal::PAYLOADS {
+                        self.written.payloads += value.len() as u64;
+                    }
                     self.put(keyspace, key, Versioned { version, value }, absent);
                 }
                 Op::Delete(keyspace, key) => self.delete(keyspace, &key),
@@ -263,12 +250,12 @@ impl State {
                 Op::Journal { place, event, value } => {
                     let position = Position { version, index };
                     index += 1;
-                    self.write_entry(place, event, position, value);
+                    self.write_entry(&place, event, position, value);
                 }
                 Op::Page { place, count, value } => {
                     let position = Position { version, index };
                     index += count;
-                    self.write_page(place, position, count, value);
+                    self.write_page(&place, position, value);
                 }
             }
         }
@@ -287,6 +274,8 @@ impl State {
     /// Starts a new layer; the present one is to be written to the index and then installed.
     pub fn freeze(&mut self) -> Arc<Layer> {
         debug_assert!(!self.is_frozen(), "one checkpoint at a time");
+        let written = Versioned { version: self.version, value: self.written().encode() };
+        self.put(journal::retention::LEDGER, Key::default(), written, false);
         let frozen = Arc::new(std::mem::take(&mut self.layer));
         self.beneath.frozen = Some(Arc::clone(&frozen));
         frozen
@@ -316,53 +305,33 @@ impl State {
         Ok(())
     }
 
-    fn write_page(&mut self, place: Key, position: Position, count: u16, value: Bytes) {
+    fn write_page(&mut self, place: &Key, position: Position, value: Bytes) {
         let version = position.version;
+        self.written.well += journal::pages::bytes(&value);
         // No earlier commit can have written a key that carries this version.
-        self.put(journal::PAGES, journal::entry_key(&place, position), Versioned { version, value }, true);
-        let pages = self.journal.pages.entry(place.clone()).or_default();
-        pages.push(position, count);
-        let retention = self.journal.retention;
-        let old: Vec<_> = std::iter::from_fn(|| pages.take_surplus(retention)).collect();
-        for position in old {
-            self.delete(journal::PAGES, &journal::entry_key(&place, position));
-        }
+        self.put(journal::PAGES, journal::entry_key(place, position), Versioned { version, value }, true);
     }
 
-    fn write_entry(&mut self, place: Key, event: [u8; 16], position: Position, value: Bytes) {
+    fn write_entry(&mut self, place: &Key, event: [u8; 16], position: Position, value: Bytes) {
         let version = position.version;
+        self.written.failed += journal::retention::ENTRY_BYTES + value.len() as u64;
         // No earlier commit can have written a key that carries this version.
-        self.put(journal::JOURNAL, journal::entry_key(&place, position), Versioned { version, value }, true);
-        let by_event = journal::event_key(&place, &event, position);
+        self.put(journal::JOURNAL, journal::entry_key(place, position), Versioned { version, value }, true);
+        let by_event = journal::event_key(place, &event, position);
         self.put(journal::BY_EVENT, by_event, Versioned { version, value: Bytes::new() }, true);
-        let entries = self.journal.places.entry(place.clone()).or_default();
-        entries.push_back((position, event));
-        let surplus = entries.len().saturating_sub(self.journal.retention);
-        let old: Vec<_> = entries.drain(..surplus).collect();
-        for (position, event) in old {
-            self.delete(journal::JOURNAL, &journal::entry_key(&place, position));
-            self.delete(journal::BY_EVENT, &journal::event_key(&place, &event, position));
-        }
     }
 }
 
-impl Pages {
-    fn push(&mut self, position: Position, count: u16) {
-        self.pages.push_back((position, count));
-        self.entries += usize::from(count);
+/// What the journal of a store holds that was made before there was a ledger.
+fn counted(base: &Snapshot) -> Result<Written, ReadError> {
+    let mut written = Written::default();
+    for row in base.scan(journal::PAGES, &KeyRange::all(), Direction::Forward)? {
+        written.well += row?.1.map_or(0, |page| journal::pages::bytes(&page.value));
     }
-
-    /// Takes the oldest page if the others hold `retention` entries.
-    fn take_surplus(&mut self, retention: usize) -> Option<Position> {
-        let (position, count) = *self.pages.front()?;
-        let left = self.entries - usize::from(count);
-        if left < retention {
-            return None;
-        }
-        self.entries = left;
-        self.pages.pop_front();
-        Some(position)
+    for row in base.scan(journal::JOURNAL, &KeyRange::all(), Direction::Forward)? {
+        written.failed += row?.1.map_or(0, |entry| journal::retention::ENTRY_BYTES + entry.value.len() as u64);
     }
+    Ok(written)
 }
 
 /// What the batches of a group that is not yet applied have changed, as far as preconditions can see it.

@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::batch::{Batch, Commit};
 use crate::error::{CommitError, ReadError};
+use crate::journal::Written;
 use crate::key::{Key, KeyRange, Keyspace};
 
 /// Ordered keyspaces with atomic, durable commits. Used as `Arc<dyn Store>`.
@@ -32,6 +33,9 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<Row>, ReadError>;
+
+    /// What was ever written to the journal.
+    fn journal_written(&self) -> Written;
 
     /// How the store is, now and whenever it changes. When it says [`Health::Stopped`] the server must exit non-zero.
     fn health(&self) -> watch::Receiver<Health>;

@@ -274,6 +274,14 @@ pub(crate) struct ServerFlags {
     #[arg(long, env = "FLINT_IDLE_TIMEOUT", value_name = "SPAN", value_parser = values::duration, hide_env_values = true)]
     pub idle_timeout: Option<Duration>,
 
+    /// How long the journal keeps what went well [default: 24h]
+    #[arg(long, env = "FLINT_JOURNAL_AGE", value_name = "SPAN", value_parser = values::duration, hide_env_values = true)]
+    pub journal_age: Option<Duration>,
+
+    /// Bytes of what went well that the journal keeps, payloads included [default: 1GiB]
+    #[arg(long, env = "FLINT_JOURNAL_SIZE", value_name = "SIZE", value_parser = values::megabytes, hide_env_values = true)]
+    pub journal_size: Option<u64>,
+
     /// What the server logs on standard error, such as `debug` or `warn,flint=info`
     #[arg(long, env = "FLINT_LOG", value_name = "FILTER", hide_env_values = true)]
     pub log: Option<String>,

@@ -8,6 +8,7 @@ use flint_delivery::{Bounds, Delivery};
 use flint_kit::{Ctx, Doc, Fault, Input, Invocation, InvokeMode, Principal, Service, Source};
 use flint_model::{Lineage, Place};
 use flint_queue::Queues;
+use flint_store::journal::{Keeper, Limits};
 use serde_json::{Value, json};
 
 use crate::function::Functions;
@@ -128,6 +129,9 @@ async fn try_open(sim: &Arc<Sim>, outside: &Arc<Mutex<Outside>>, life: &Life) ->
         Some(bug) if bug.is_of_source() => Arc::new(Mutant::new(queues.clone(), Arc::clone(sim), bug)),
         _ => queues.clone(),
     };
+    // Small enough that a life meets them.
+    let limits = Limits { well_ms: 20_000, well_bytes: 48 << 10, failed_ms: 60_000, failed_bytes: 64 << 10 };
+    let keeper = Keeper::new(store.clone(), clock.clone(), limits);
     let parts = flint_delivery::Parts {
         store,
         clock: clock.clone(),
@@ -140,7 +144,8 @@ async fn try_open(sim: &Arc<Sim>, outside: &Arc<Mutex<Outside>>, life: &Life) ->
     let delivery = Delivery::open(parts, options).await.map_err(|e| e.to_string())?;
     let loops = (queues.clone(), delivery.clone());
     tokio::spawn(async move {
-        tokio::join!(loops.0.run(), loops.1.run());
+        let unreadable = |error: &_| panic!("the journal cannot be read: {error}");
+        tokio::join!(loops.0.run(), loops.1.run(), keeper.run(unreadable));
     });
     Ok(Rooms { clock, queues: queues.service(), delivery })
 }

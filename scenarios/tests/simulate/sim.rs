@@ -240,7 +240,6 @@ fn options(disk: &SimDisk) -> Options {
         checkpoint_layer_bytes: 24 << 10,
         checkpoint_log_bytes: 256 << 10,
         index_cache_bytes: 1 << 20,
-        ..Options::default()
     }
 }
 

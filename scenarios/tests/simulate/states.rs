@@ -9,7 +9,6 @@ use flint_store::testing::{Rng, SimDisk, World};
 use flint_store::{Batch, LogStore, MemoryStore, Options, Store};
 use scenarios::figures::report;
 
-const RETENTION: usize = 7;
 /// Choices of one moment at most.
 const PER_MOMENT: u64 = 256;
 
@@ -49,7 +48,6 @@ fn options(disk: &SimDisk) -> Options {
     Options {
         disk: std::sync::Arc::new(disk.clone()),
         segment_bytes: 16 << 10,
-        journal_retention: RETENTION,
         checkpoint_layer_bytes: 8 << 10,
         checkpoint_log_bytes: 32 << 10,
         index_cache_bytes: 1 << 20,
@@ -58,7 +56,7 @@ fn options(disk: &SimDisk) -> Options {
 
 /// Everything that was handed over and could be committed, how much was acknowledged, and whether the power went.
 fn live(disk: &SimDisk, seed: u64) -> (Vec<Batch>, u64, bool) {
-    let (mut world, mut accepted, mut acknowledged) = (World::new(seed, RETENTION), Vec::new(), 0);
+    let (mut world, mut accepted, mut acknowledged) = (World::new(seed), Vec::new(), 0);
     let Ok((store, mut driver)) = LogStore::open_driven("/data", options(disk)) else { return (accepted, 0, true) };
     for _ in 0..30 {
         let batches: Vec<Batch> = (0..=world.rng.below(3)).map(|_| world.batch()).collect();
@@ -89,8 +87,8 @@ fn judge(disk: &SimDisk, accepted: &[Batch], acknowledged: u64) -> Result<()> {
     let version = store.version();
     ensure!(version >= acknowledged, "{acknowledged} were acknowledged, {version} are there");
     ensure!(version as usize <= accepted.len(), "{version} are there, {} were written", accepted.len());
-    let mut world = World::new(0, RETENTION);
-    world.model = MemoryStore::with_retention(RETENTION);
+    let mut world = World::new(0);
+    world.model = MemoryStore::new();
     for batch in &accepted[..version as usize] {
         world.expect(batch.clone()).expect("it was committed before");
     }

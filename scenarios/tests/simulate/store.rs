@@ -85,6 +85,10 @@ impl Store for SimStore {
         self.log.scan(keyspace, range, limit, direction)
     }
 
+    fn journal_written(&self) -> flint_store::journal::Written {
+        self.log.journal_written()
+    }
+
     fn health(&self) -> watch::Receiver<Health> {
         self.log.health()
     }

@@ -32,6 +32,10 @@ impl Store for Limited {
         self.inner.scan(keyspace, range, limit, way)
     }
 
+    fn journal_written(&self) -> flint_store::journal::Written {
+        self.inner.journal_written()
+    }
+
     fn health(&self) -> tokio::sync::watch::Receiver<Health> {
         self.inner.health()
     }

@@ -11,7 +11,7 @@ use flint_store::{ReadError, Store};
 use serde::{Deserialize, Serialize};
 
 use super::entry::JournalEntry;
-use super::list::root_of;
+use super::list::{LOOKED_MAX, PAGE, root_of};
 use super::{Events, invalid, unknown, unreadable};
 
 /// Events of one chain that are shown.
@@ -77,7 +77,8 @@ pub(super) fn get(events: &Events, ctx: &Ctx, input: &GetEventInput) -> Result<G
     Ok(GetEventOutput { event_id: event.to_string(), trace_id: trace::root_text(&root), events: shown, complete })
 }
 
-/// An event by its id, by the beginning of it, or by a trace id; with the root of its chain.
+/// An event by its id, by a trace id, or by the beginning of its id if it is among the newest or waits; with the root of
+/// its chain.
 ///
 /// Errors: `ResourceNotFoundException`; `ValidationException` where the ids of several events begin so.
 pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<(EventId, EventId), Fault> {
@@ -88,6 +89,9 @@ pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<(Even
         }
         if let Some(entry) = journal::failures::failure(store, place, id).map_err(unreadable)? {
             return Ok((id, entry.lineage.root));
+        }
+        if let Some((_, entry)) = journal::of_root(store, place, id).map_err(unreadable)?.first() {
+            return Ok((entry.lineage.event, entry.lineage.root));
         }
     }
     let wanted = text.to_ascii_lowercase();
@@ -100,7 +104,7 @@ pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<(Even
         }
         of_chain = of_chain.or_else(|| Some((event, own)).filter(|_| root == Some(own)));
     };
-    each(store, place, |_, entry| look(&entry)).map_err(unreadable)?;
+    newest(store, place, &mut look).map_err(unreadable)?;
     let failures = journal::failures::failures(store, place, None, usize::MAX).map_err(unreadable)?;
     failures.iter().for_each(|(_, entry)| look(entry));
     if begin_so.len() > 1 {
@@ -116,19 +120,16 @@ pub(super) fn find(store: &dyn Store, place: &Place, text: &str) -> Result<(Even
 /// All entries of the chain that are left, by event.
 fn chain(store: &dyn Store, place: &Place, root: EventId) -> Result<BTreeMap<EventId, Entries>, ReadError> {
     let mut chain: BTreeMap<EventId, Entries> = BTreeMap::new();
-    each(store, place, |position, entry| {
-        if entry.lineage.root == root && (chain.len() < EVENTS_MAX || chain.contains_key(&entry.lineage.event)) {
+    for (position, entry) in journal::of_root(store, place, root)? {
+        if chain.len() < EVENTS_MAX || chain.contains_key(&entry.lineage.event) {
             chain.entry(entry.lineage.event).or_default().push((position, entry));
         }
-    })?;
-    // Failures outlive the newest entries.
+    }
+    // What waits outlives the other entries.
     for (version, entry) in journal::failures::failures(store, place, None, usize::MAX)? {
         if entry.lineage.root == root && !chain.contains_key(&entry.lineage.event) {
             chain.insert(entry.lineage.event, vec![(Position { version, index: 0 }, entry)]);
         }
-    }
-    for entries in chain.values_mut() {
-        entries.sort_by_key(|(position, _)| *position);
     }
     Ok(chain)
 }
@@ -163,19 +164,18 @@ fn lies_in(entry: &Entry) -> Option<&str> {
     arn.filter(|arn| arn.starts_with("arn:aws:sqs:"))
 }
 
-/// Every entry of the place, newest first.
-fn each(store: &dyn Store, place: &Place, mut look: impl FnMut(Position, Entry)) -> Result<(), ReadError> {
-    const PAGE: usize = 1_000;
+/// The newest entries of the place, newest first: as many as one call may look at.
+fn newest(store: &dyn Store, place: &Place, mut look: impl FnMut(&Entry)) -> Result<(), ReadError> {
     let mut before = None;
-    loop {
+    for _ in 0..LOOKED_MAX / PAGE {
         let page = journal::recent(store, place, before, PAGE)?;
-        let over = page.len() < PAGE;
-        before = page.last().map(|(position, _)| *position);
-        page.into_iter().for_each(|(position, entry)| look(position, entry));
-        if over {
-            return Ok(());
+        page.iter().for_each(|(_, entry)| look(entry));
+        match page.last() {
+            Some((position, _)) if page.len() == PAGE => before = Some(*position),
+            _ => break,
         }
     }
+    Ok(())
 }
 
 /// Depth first: each event behind its cause, siblings by when they began.

@@ -12,8 +12,8 @@ use super::entry::{JournalEntry, function_of, word};
 use super::{Events, invalid, unreadable};
 
 /// Entries that one call looks at, at most; the token goes on.
-const LOOKED_MAX: usize = 20_000;
-const PAGE: usize = 500;
+pub(super) const LOOKED_MAX: usize = 20_000;
+pub(super) const PAGE: usize = 500;
 /// Entries lie in the order of their commits, which may be behind what they tell of for so long.
 const DISORDER: Duration = Duration::from_secs(60);
 const DEFAULT_ITEMS: usize = 50;

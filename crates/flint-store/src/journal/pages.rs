@@ -1,10 +1,10 @@
-//! Entries kept packed: runs on whose record no state hangs, of which there are very many. A page holds the entries of one
-//! batch; those of one event are found by reading pages, of which a place keeps those with the newest entries.
+//! Entries kept packed: those of what went well, of which there are very many. A page holds the entries of one batch; the
+//! next checkpoint puts it into a run.
 
 use bytes::Bytes;
 use flint_base::EventId;
 
-use super::{Entry, Position, position_at_end, position_bytes};
+use super::{Entry, Position, position_at_end};
 use crate::error::ReadError;
 use crate::key::{Key, KeyRange, Keyspace};
 use crate::store::{Direction, Store};
@@ -49,24 +49,36 @@ impl Draft {
     }
 }
 
+/// An entry on its way into a page.
+pub(crate) struct Packed {
+    pub place: flint_model::Place,
+    pub event: EventId,
+    pub encoded: Bytes,
+}
+
+impl Packed {
+    pub fn new(entry: Entry, encoded: Bytes) -> Self {
+        Self { event: entry.lineage.event, place: entry.place, encoded }
+    }
+}
+
 /// Packs entries into pages, each of one place: place, number of entries, page.
-pub(crate) fn pack(entries: Vec<Entry>) -> Vec<(Key, u16, Bytes)> {
+pub(crate) fn pack(entries: Vec<Packed>) -> Vec<(Key, u16, Bytes)> {
     let mut pages = Vec::new();
     let mut open: Vec<(flint_model::Place, Draft)> = Vec::new();
     let alone = entries.len() == 1;
-    for entry in entries {
-        let encoded = entry.encode();
-        let at = match open.iter().position(|(place, _)| *place == entry.place) {
+    for Packed { place: of, event, encoded } in entries {
+        let at = match open.iter().position(|(place, _)| *place == of) {
             Some(at) => at,
             None => {
                 // What a page of a busy server comes to, or one entry.
                 let capacity = if alone { HEAD + ENTRY_HEAD + encoded.len() } else { PAGE_BYTES + 1024 };
-                open.push((entry.place.clone(), Draft::new(capacity)));
+                open.push((of, Draft::new(capacity)));
                 open.len() - 1
             }
         };
         let draft = &mut open[at].1;
-        draft.push(&entry.lineage.event, &encoded);
+        draft.push(&event, &encoded);
         if draft.bytes.len() >= PAGE_BYTES {
             let (place, draft) = open.swap_remove(at);
             let (count, page) = draft.finish();
@@ -80,17 +92,15 @@ pub(crate) fn pack(entries: Vec<Entry>) -> Vec<(Key, u16, Bytes)> {
     pages
 }
 
-/// How many entries a page holds.
-pub(crate) fn count(page: &[u8]) -> Result<u16, ReadError> {
-    match page.split_first_chunk::<HEAD>() {
-        Some(([LAYOUT, low, high], _)) => Ok(u16::from_le_bytes([*low, *high])),
-        _ => Err(ReadError("journal: a page of an unknown layout".to_owned())),
-    }
+fn is_page(page: &[u8]) -> bool {
+    page.first_chunk::<HEAD>().is_some_and(|head| head[0] == LAYOUT)
 }
 
 /// The entries of a page, oldest first: event and encoded entry.
-fn entries(page: &[u8]) -> Result<impl Iterator<Item = (EventId, &[u8])>, ReadError> {
-    count(page)?;
+pub(super) fn entries(page: &[u8]) -> Result<impl Iterator<Item = (EventId, &[u8])>, ReadError> {
+    if !is_page(page) {
+        return Err(ReadError("journal: a page of an unknown layout".to_owned()));
+    }
     let mut rest = &page[HEAD..];
     Ok(std::iter::from_fn(move || {
         let (head, behind) = rest.split_first_chunk::<ENTRY_HEAD>()?;
@@ -102,77 +112,34 @@ fn entries(page: &[u8]) -> Result<impl Iterator<Item = (EventId, &[u8])>, ReadEr
     }))
 }
 
-fn positions(first: Position) -> impl Iterator<Item = Position> {
+/// Bytes of a page's entries, as [`super::Written`] counts them.
+pub(crate) fn bytes(page: &[u8]) -> u64 {
+    page.len().saturating_sub(HEAD) as u64
+}
+
+/// Where the entries of a page stand.
+pub(super) fn positions(first: Position) -> impl Iterator<Item = Position> {
     (first.index..=u16::MAX).map(move |index| Position { version: first.version, index })
 }
 
-/// Packed entries of a place in the direction's order: newest first and older than `beyond`, or oldest first and newer.
-pub(super) fn walk(
+/// Every packed entry of a place that is not in a run.
+pub(super) fn each(
     store: &dyn Store,
     place: &Key,
-    beyond: Option<Position>,
-    limit: usize,
-    direction: Direction,
-) -> Result<Vec<(Position, Entry)>, ReadError> {
-    let mut found = Vec::new();
-    let mut range = KeyRange::prefix(place);
-    if let Some(beyond) = beyond {
-        let key = place.clone().raw(&position_bytes(beyond));
-        range = match direction {
-            Direction::Reverse => range.before(&key),
-            // The page that begins at or before it may go on behind it.
-            Direction::Forward => {
-                let up_to = KeyRange { end: Some(key.clone().raw(&[0])), ..range.clone() };
-                let page = store.scan(PAGES, &up_to, 1, Direction::Reverse)?;
-                KeyRange { start: page.into_iter().next().map_or(key, |row| row.key), ..range }
-            }
-        };
-    }
-    // One page at a time: most callers want less than one holds.
-    while found.len() < limit {
-        let rows = store.scan(PAGES, &range, 1, direction)?;
-        let Some(row) = rows.into_iter().next() else { break };
-        let first = position_at_end(&row.key)?;
-        let mut page: Vec<_> = positions(first).zip(entries(&row.value)?).collect();
-        if direction == Direction::Reverse {
-            page.reverse();
-        }
-        for (position, (_, entry)) in page {
-            let wanted = beyond.is_none_or(|beyond| match direction {
-                Direction::Reverse => position < beyond,
-                Direction::Forward => position > beyond,
-            });
-            if wanted && found.len() < limit {
-                found.push((position, Entry::decode(entry)?));
-            }
-        }
-        range = match direction {
-            Direction::Reverse => range.before(&row.key),
-            Direction::Forward => range.after(&row.key),
-        };
-    }
-    Ok(found)
-}
-
-/// The packed entries of one event, oldest first. Reads every page of the place.
-pub(super) fn of_event(store: &dyn Store, place: &Key, event: EventId) -> Result<Vec<(Position, Entry)>, ReadError> {
-    /// Pages in memory at a time.
-    const AT_A_TIME: usize = 16;
-    let mut found = Vec::new();
+    mut look: impl FnMut(Position, EventId, &[u8]) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    /// Pages in memory at a time; most are of one entry.
+    const AT_A_TIME: usize = 64;
     let mut range = KeyRange::prefix(place);
     loop {
         let rows = store.scan(PAGES, &range, AT_A_TIME, Direction::Forward)?;
         for row in &rows {
             let first = position_at_end(&row.key)?;
-            for (position, (id, entry)) in positions(first).zip(entries(&row.value)?) {
-                if id == event {
-                    found.push((position, Entry::decode(entry)?));
-                }
-            }
+            positions(first).zip(entries(&row.value)?).try_for_each(|(at, (event, entry))| look(at, event, entry))?;
         }
         match rows.last() {
             Some(last) if rows.len() == AT_A_TIME => range = range.after(&last.key),
-            _ => return Ok(found),
+            _ => return Ok(()),
         }
     }
 }

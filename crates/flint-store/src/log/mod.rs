@@ -29,7 +29,7 @@ use crate::codec;
 use crate::disk::{Disk, DiskLock, RealDisk};
 use crate::error::{CommitError, Error, ReadError};
 use crate::index::{self, Index, Mark, Room};
-use crate::journal::DEFAULT_RETENTION;
+use crate::journal::Written;
 use crate::key::{Key, KeyRange, Keyspace};
 use crate::log::checkpoint::Checkpoints;
 use crate::log::segment::Files;
@@ -51,8 +51,6 @@ pub struct Options {
     pub disk: Arc<dyn Disk>,
     /// Size of the segments of a *new* store, in bytes (multiple of 4,096, 16 KiB to 1 GiB); an existing one keeps its own.
     pub segment_bytes: u64,
-    /// Journal entries that each place keeps.
-    pub journal_retention: usize,
     /// Memory of changed rows, in bytes, at which they are written to the index.
     pub checkpoint_layer_bytes: usize,
     /// Log written since the last checkpoint, in bytes, at which the next is made; bounds the time to start.
@@ -66,7 +64,6 @@ impl Default for Options {
         Self {
             disk: Arc::new(RealDisk),
             segment_bytes: 32 << 20,
-            journal_retention: DEFAULT_RETENTION,
             checkpoint_layer_bytes: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             index_cache_bytes: 32 << 20,
@@ -190,7 +187,7 @@ impl LogStore {
         let (index, mark) = Index::open(&*files.disk, dir, cache, Arc::clone(&room))?;
         let unusable = |e: &dyn std::fmt::Display| index::damaged(&Index::path(dir), e);
         let base = index.snapshot().map_err(|e| unusable(&e))?;
-        let state = State::over(Arc::new(base), mark.version, options.journal_retention);
+        let state = State::over(Arc::new(base), mark.version);
         let mut state = state.map_err(|e| unusable(&e))?;
         let tail = recover::replay(&files, mark, &mut state)?;
         let version = state.version();
@@ -316,6 +313,10 @@ impl Store for LogStore {
         direction: Direction,
     ) -> Result<Vec<Row>, ReadError> {
         self.shared.state().scan(keyspace, range, limit, direction)
+    }
+
+    fn journal_written(&self) -> Written {
+        self.shared.state().written()
     }
 
     fn health(&self) -> watch::Receiver<Health> {

@@ -85,7 +85,7 @@ fn an_export_under_load_is_exactly_a_committed_state() {
 fn an_export_on_a_simulated_disk_equals_the_model() {
     for seed in 0..40 {
         let disk = SimDisk::new();
-        let mut world = World::new(seed, 7);
+        let mut world = World::new(seed);
         let (store, mut driver) = LogStore::open_driven("/data", options(&disk, 16 << 10)).unwrap();
         for _ in 0..world.rng.below(120) {
             let batch = world.batch();

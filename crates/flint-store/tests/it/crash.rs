@@ -6,7 +6,6 @@ use flint_store::{Batch, LogStore, MemoryStore, Store};
 use crate::options;
 
 const SEGMENT: u64 = 16 << 10;
-const RETENTION: usize = 7;
 
 /// One history over several lives of a store.
 struct History {
@@ -18,7 +17,7 @@ struct History {
 
 impl History {
     fn new(seed: u64) -> Self {
-        Self { world: World::new(seed, RETENTION), accepted: Vec::new(), acknowledged: 0 }
+        Self { world: World::new(seed), accepted: Vec::new(), acknowledged: 0 }
     }
 
     /// Lives until the power goes or `groups` groups are done. True if the power went.
@@ -61,7 +60,7 @@ impl History {
         assert!(version >= self.acknowledged, "{context}: lost {} behind {version}", self.acknowledged);
         assert!(version as usize <= self.accepted.len(), "{context}: {version} was never written");
         self.accepted.truncate(version as usize);
-        self.world.model = MemoryStore::with_retention(RETENTION);
+        self.world.model = MemoryStore::new();
         for batch in &self.accepted {
             self.world.expect(batch.clone()).unwrap();
         }

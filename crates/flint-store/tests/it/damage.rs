@@ -72,7 +72,7 @@ fn a_tail_torn_at_any_length_is_cut_off_and_written_on() {
 #[test]
 fn a_flipped_bit_is_refused_or_harmless() {
     let disk = SimDisk::new();
-    let mut world = World::new(3, 7);
+    let mut world = World::new(3);
     {
         let store = LogStore::open("/data", options(&disk, SEGMENT)).unwrap();
         for _ in 0..60 {
@@ -127,7 +127,7 @@ fn a_flipped_bit_in_an_unsealed_tail_costs_at_most_that_tail() {
 #[test]
 fn a_missing_or_bent_file_is_refused() {
     let disk = SimDisk::new();
-    let mut world = World::new(3, 7);
+    let mut world = World::new(3);
     {
         let store = LogStore::open("/data", options(&disk, 16 << 10)).unwrap();
         for _ in 0..60 {

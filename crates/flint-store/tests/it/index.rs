@@ -15,7 +15,7 @@ const INDEX: &str = "/data/state.redb";
 /// A world that went through many checkpoints.
 fn grown(seed: u64) -> (SimDisk, World) {
     let disk = SimDisk::new();
-    let mut world = World::new(seed, 7);
+    let mut world = World::new(seed);
     let (store, mut driver) = LogStore::open_driven("/data", options(&disk, SEGMENT)).unwrap();
     for round in 0..300 {
         let batches: Vec<_> = (0..=world.rng.below(8)).map(|_| world.batch()).collect();
@@ -52,7 +52,7 @@ fn reads_through_all_levels_equal_the_model_and_the_log_stays_short() {
 #[test]
 fn with_threads_too() {
     let disk = SimDisk::new();
-    let mut world = World::new(5, 7);
+    let mut world = World::new(5);
     for _ in 0..6 {
         let store = LogStore::open("/data", options(&disk, SEGMENT)).unwrap();
         for _ in 0..100 {

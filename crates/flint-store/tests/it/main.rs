@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod index;
 mod kill;
+mod retention;
 mod suite;
 
 use std::sync::Arc;
@@ -21,7 +22,6 @@ pub fn options(disk: &SimDisk, segment: u64) -> Options {
     Options {
         disk: Arc::new(disk.clone()),
         segment_bytes: segment,
-        journal_retention: 7,
         checkpoint_layer_bytes: 8 << 10,
         checkpoint_log_bytes: 2 * segment,
         index_cache_bytes: 1 << 20,

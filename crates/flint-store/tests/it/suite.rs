@@ -11,17 +11,17 @@ use crate::options;
 fn the_log_passes_on_a_real_disk() {
     let dir = tempfile::tempdir().unwrap();
     let made = Cell::new(0);
-    suite(|journal_retention| {
+    suite(|| {
         made.set(made.get() + 1);
-        let options = Options { segment_bytes: 1 << 20, journal_retention, ..Options::default() };
+        let options = Options { segment_bytes: 1 << 20, ..Options::default() };
         LogStore::open(dir.path().join(made.get().to_string()), options).unwrap()
     });
 }
 
 #[test]
 fn the_log_passes_on_a_simulated_disk() {
-    suite(|journal_retention| {
-        let options = Options { journal_retention, ..options(&SimDisk::new(), 256 << 10) };
+    suite(|| {
+        let options = Options { ..options(&SimDisk::new(), 256 << 10) };
         LogStore::open("/data", options).unwrap()
     });
 }
@@ -30,7 +30,7 @@ fn the_log_passes_on_a_simulated_disk() {
 fn what_was_committed_is_there_after_reopening() {
     for seed in 0..30 {
         let disk = SimDisk::new();
-        let mut world = World::new(seed, 7);
+        let mut world = World::new(seed);
         for _ in 0..5 {
             let store = LogStore::open("/data", options(&disk, 16 << 10)).unwrap();
             world.assert_same(&store);

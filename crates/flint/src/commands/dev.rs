@@ -301,13 +301,16 @@ fn arguments(flags: &ServerFlags) -> Vec<std::ffi::OsString> {
         ("background", flags.background),
         ("max-memory", flags.max_memory),
         ("max-tmp", flags.max_tmp),
+        ("journal-size", flags.journal_size),
     ];
     for (name, value) in numbers {
         if let Some(value) = value {
             say(name, value.to_string().into());
         }
     }
-    for (name, span) in [("idle-timeout", flags.idle_timeout), ("max-timeout", flags.max_timeout)] {
+    let spans =
+        [("idle-timeout", flags.idle_timeout), ("max-timeout", flags.max_timeout), ("journal-age", flags.journal_age)];
+    for (name, span) in spans {
         if let Some(span) = span {
             say(name, format!("{}ms", span.as_millis()).into());
         }
@@ -357,7 +360,7 @@ mod tests {
     fn the_child_hears_every_flag() {
         let line = "flint dev app --data d --listen 127.0.0.1:0 --account 123456789012 --region eu-west-1 --user 7 \
                     --memory-budget 2GiB --concurrency 9 --background 3 --idle-timeout 1m --log debug \
-                    --max-memory 2GiB --max-tmp 1GiB --max-timeout 30s --parity --multi-tenant";
+                    --max-memory 2GiB --max-tmp 1GiB --max-timeout 30s --journal-age 2h --journal-size 5MiB --parity --multi-tenant";
         let Command::Dev(dev) = Cli::parse_from(line.split_whitespace()).command else { panic!() };
         let said = std::iter::once("flint".into()).chain(arguments(&dev.server));
         let Command::Up(up) = Cli::parse_from(said).command else { panic!() };

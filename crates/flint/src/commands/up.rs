@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use flint_model::Place;
-use flint_server::{Ceilings, Mode, Options, Secret};
+use flint_server::{Ceilings, Limits, Mode, Options, Secret};
 
 use crate::cli::{ServerFlags, Up};
 use crate::surroundings;
@@ -30,6 +30,15 @@ fn ceilings(flags: &ServerFlags, defaults: Ceilings) -> Ceilings {
     }
 }
 
+fn journal(flags: &ServerFlags, defaults: Limits) -> Limits {
+    let age = flags.journal_age.map(|span| i64::try_from(span.as_millis()).unwrap_or(i64::MAX));
+    Limits {
+        well_ms: age.unwrap_or(defaults.well_ms),
+        well_bytes: flags.journal_size.map_or(defaults.well_bytes, |mib| mib.saturating_mul(1 << 20)),
+        ..defaults
+    }
+}
+
 fn options(mode: Mode, flags: &ServerFlags) -> Options {
     let usual = || match mode {
         Mode::Up => surroundings::data_of_up(),
@@ -46,6 +55,7 @@ fn options(mode: Mode, flags: &ServerFlags) -> Options {
         parity: flags.parity,
         concurrency: flags.concurrency.unwrap_or(defaults.concurrency),
         background: flags.background.map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        journal: journal(flags, defaults.journal),
         idle_timeout: flags.idle_timeout.unwrap_or(defaults.idle_timeout),
         homes: surroundings::homes(),
         log: flags.log.clone().unwrap_or_else(|| defaults.log.clone()),
