@@ -225,7 +225,7 @@ def test_bad_input(shared):
     for args, said in (
         (("dlq", "show", "00000000"), "no failure of group 00000000 waits"),
         (("dlq", "redrive", "00000000"), "no failure of group 00000000 waits"),
-        (("dlq", "drop", "11111111-2222-3333-4444-555555555555"), "nothing that waits has this name"),
+        (("dlq", "drop", "11111111-2222-3333-4444-555555555555"), "no event 11111111-2222-3333-4444-555555555555"),
         (("replay", "11111111-2222-3333-4444-555555555555"), "no event 11111111-2222-3333-4444-555555555555"),
         (("events", "show", "11111111-2222-3333-4444-555555555555"), "no event 11111111"),
         (("events", "--outcome", "fine"), "Outcome is one of succeeded"),
