@@ -1,7 +1,7 @@
 //! What a full journal costs: `cargo run --release -p flint-store --example journal_bench -- [DIR] [MIB]`.
 //!
-//! Writes twice as many MiB of entries as are kept, an entry a commit and 256 commits at a time, with the keeper behind;
-//! then says how large the index is, how long a start takes, and how long it takes to find things.
+//! Writes six times as many MiB of entries as are kept, an entry a commit and 256 commits at a time, with the keeper behind;
+//! says how large the index is each time that as much was written, how long a start takes, and how long it takes to find things.
 
 use std::io;
 use std::path::Path;
@@ -14,6 +14,9 @@ use flint_store::{Batch, LogStore, Options, Store};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How many times what is kept is written.
+const TIMES: usize = 6;
 
 fn main() -> io::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -46,8 +49,8 @@ async fn run(dir: &Path, kept: u64) -> io::Result<()> {
     let mut marked = EventId::next();
     let mut looked = clock.monotonic();
     let size = |path: &str| std::fs::metadata(dir.join(path)).map(|m| m.len()).unwrap_or(0) >> 20;
-    let mut half = 0;
-    while store.journal_written().well < 2 * kept {
+    let mut sizes = Vec::new();
+    while sizes.len() < TIMES {
         let at = clock.monotonic();
         let pending: Vec<_> = (0..256).map(|_| store.commit(Batch { packed: vec![entry()], ..Batch::new() })).collect();
         entries += pending.len() as u64;
@@ -55,10 +58,11 @@ async fn run(dir: &Path, kept: u64) -> io::Result<()> {
             commit.await.map_err(io::Error::other)?;
         }
         slowest = slowest.max((clock.monotonic() - at).as_secs_f64());
-        if half == 0 && store.journal_written().well > kept {
-            half = size("state.redb");
+        let written = store.journal_written().well;
+        if written >= kept * (sizes.len() as u64 + 1) {
+            sizes.push(size("state.redb"));
         }
-        if store.journal_written().well < kept + kept / 2 {
+        if written < kept * (TIMES as u64) - kept / 2 {
             marked = EventId::next();
             let one = Entry { lineage: Lineage::root(marked), ..entry() };
             store.commit(Batch { packed: vec![one], ..Batch::new() }).await.map_err(io::Error::other)?;
@@ -77,8 +81,11 @@ async fn run(dir: &Path, kept: u64) -> io::Result<()> {
         entries as f64 / seconds,
         slowest * 1e3
     );
-    println!("keeper: {keeping:.1} s, {:.1} us an entry that went", keeping * 1e6 / (entries as f64 / 2.0));
-    println!("index: {half} MiB when full, {} MiB after as much again", size("state.redb"));
+    println!(
+        "keeper: {keeping:.1} s, {:.1} us an entry that went",
+        keeping * 1e6 / (entries as f64 * (TIMES - 1) as f64 / TIMES as f64)
+    );
+    println!("index: {sizes:?} MiB, the first when full");
     keeper.pass(false, false).await.map_err(io::Error::other)?;
     let left = store.journal_written().well - Floor::read(&*store).map_err(io::Error::other)?.well;
     println!("{} MiB of entries are kept of {}", left >> 20, store.journal_written().well >> 20);
