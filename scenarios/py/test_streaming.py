@@ -78,8 +78,9 @@ def events(stream):
 
 def test_parts_arrive_as_they_are_written(streaming):
     streaming("parts")
-    best = 1000
-    for _ in range(10):
+    best, until = 1000, time.monotonic() + 30
+    # A busy host makes single ones late; one that gathers parts is late by 200 ms each time.
+    while best > 5 and time.monotonic() < until:
         stream = iter(streaming("parts", tail=False))
         first = next(stream)
         now = time.time() * 1000
@@ -89,8 +90,7 @@ def test_parts_arrive_as_they_are_written(streaming):
         assert time.time() * 1000 - now > 200, "the first part waited for the last"
         best = min(best, now - written)
     flint.figure("streaming.first_part", best, "ms")
-    # That nothing gathers parts. How fast the first is there, 5 ms at most, is for `cargo xtask bench stream` to say.
-    assert best <= 50
+    assert best <= 5
 
 
 def resident(pid):
